@@ -1,0 +1,55 @@
+// Where bytes come from: a path (mapped), a memory buffer (borrowed), a descriptor (mapped where it can be) or a callback.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "puna/base/memory.hpp"
+
+namespace puna {
+
+class File {
+ public:
+  virtual ~File() = default;
+  File() = default;
+  File(const File&) = delete;
+  File& operator=(const File&) = delete;
+
+  const std::string& name() const { return name_; }  // for messages: the path, or "<memory>" and the like
+  std::uint64_t size() const { return size_; }
+  // All bytes in place when they are mapped or in memory; null when they must be read.
+  const std::byte* data() const { return data_; }
+  // Copies [offset, offset + n) or throws Error(io); a range past the end is Error(format) naming the file.
+  void read(std::uint64_t offset, void* dst, std::size_t n) const;
+
+  // A UTF-8 path, on Windows too.
+  static std::shared_ptr<const File> open(const std::string& path);
+  // Borrowed: the caller keeps the bytes alive for as long as the file is.
+  static std::shared_ptr<const File> from_memory(std::span<const std::byte> bytes, std::string name = "<memory>");
+  // The descriptor is duplicated; bytes [offset, offset + size) of it, size 0 for up to its end.
+  static std::shared_ptr<const File> from_descriptor(int descriptor, std::uint64_t offset, std::uint64_t size);
+  // read: n bytes from offset to dst; non-zero stops with Error(callback) and that value.
+  using ReadFn = std::int32_t (*)(void* user, std::uint64_t offset, void* dst, std::size_t n);
+  static std::shared_ptr<const File> from_callback(void* user, ReadFn read, std::uint64_t size, std::string name = "<callback>");
+  // A window of another file, such as a member of a zip.
+  static std::shared_ptr<const File> slice(std::shared_ptr<const File> file, std::uint64_t offset, std::uint64_t size, std::string name);
+
+ protected:
+  virtual void read_bytes(std::uint64_t offset, void* dst, std::size_t n) const = 0;
+  std::string name_;
+  std::uint64_t size_ = 0;
+  const std::byte* data_ = nullptr;
+};
+
+bool path_is_directory(const std::string& path);
+bool path_exists(const std::string& path);
+std::string path_join(const std::string& folder, const std::string& name);
+// Names of the regular files in a folder, sorted.
+std::vector<std::string> list_folder(const std::string& path);
+
+}  // namespace puna

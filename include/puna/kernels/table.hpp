@@ -1,0 +1,105 @@
+// The only door to SIMD: a table of function pointers, chosen once per machine (or forced by PUNA_FORCE_ISA).
+//
+// Promise 5 lives here: for every output element the products are added in one order over the input dimension, whatever
+// the number of rows or tokens in the call. So a caller may cut rows and tokens as it likes; it may not cut k.
+// Every kernel has a plain-loop twin of the same signature in lib/kernels/reference.cpp.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "puna/base/half.hpp"
+#include "puna/tensor/dtype.hpp"
+
+namespace puna {
+
+enum class Isa : std::int32_t {
+  reference = 0,  // plain loops, any machine
+  baseline = 1,   // SSE2 on x86-64
+  avx2 = 2,       // AVX2, FMA, F16C
+  avx_vnni = 3,   // avx2 and 256-bit VNNI
+  avx512 = 4,     // F, CD, DQ, BW, VL
+  avx512_vnni = 5,  // avx512, VNNI (and BF16)
+  neon = 16,
+  neon_dotprod = 17,  // dotprod (and i8mm where compiled so)
+};
+
+// 32 activations of one token, as the block types multiply with them: x[i] ~ d * q[i], d = max|x| / 127,
+// q = x / d rounded to nearest even. sum_lo and sum_hi are d * (sum of q[0..15]) and d * (sum of q[16..31]); qsum is the
+// integer sum of all 32, for kernels whose weight operand is unsigned.
+struct alignas(16) ActBlock {
+  float d;
+  float sum_lo;
+  float sum_hi;
+  std::int32_t qsum;
+  std::int8_t q[32];
+};
+static_assert(sizeof(ActBlock) == 48);
+
+// y[t * y_stride + r] = sum over c < columns of weights[r][c] * acts[t][c], for r < rows, t < tokens.
+struct MatmulTile {
+  DType type;                // of the weights
+  const std::byte* weights;  // first row
+  std::size_t weight_stride; // bytes from row to row
+  std::uint32_t rows;
+  std::uint32_t columns;
+  const void* acts;          // quantized types: ActBlock[tokens][act_stride]; else float[tokens][act_stride]
+  std::size_t act_stride;    // in ActBlocks or floats
+  std::uint32_t tokens;
+  float* y;
+  std::size_t y_stride;      // floats from token to token
+  std::byte* scratch;        // matmul_scratch(columns) bytes, 64-byte aligned, this worker's own
+};
+
+// Bytes of scratch that one worker needs for any type: an unpacked group of rows.
+constexpr std::size_t matmul_scratch(std::uint32_t columns) {
+  // Four rows of f32 (or int8 codes with a scale and a minimum per 16), and room to align.
+  return 4 * (static_cast<std::size_t>(columns) + 64) * sizeof(float) + 256;
+}
+
+inline constexpr std::uint32_t page_tokens = 64;  // positions in a page of the cache, and a split of attention
+
+// One token's query heads that share a key head, over all keys that they see.
+// Keys are split at absolute positions, a page at a time, with an online softmax: m, l and the sum are rescaled per page.
+struct AttendTile {
+  const float* q;  // [group][head_dim]
+  float* out;      // [group][head_dim]
+  std::uint32_t group;
+  std::uint32_t head_dim;
+  std::uint32_t keys;              // positions 0 .. keys-1 are visible, keys >= 1
+  const std::byte* const* pages;   // of the sequence
+  std::size_t k_offset, v_offset;  // of this layer and key head inside a page: [page_tokens][head_dim]
+  DType cache_type;                // f32 or f16
+  float scale;                     // 1/sqrt(head_dim)
+  std::byte* scratch;              // attend_scratch(group, head_dim) bytes, 64-byte aligned
+};
+constexpr std::size_t attend_scratch(std::uint32_t group, std::uint32_t head_dim) {
+  return static_cast<std::size_t>(group) * (page_tokens + head_dim + 32) * sizeof(float) + 1024;
+}
+
+struct Kernels {
+  Isa isa;
+  std::string_view name;
+  void (*matmul)(const MatmulTile& tile);
+  void (*quantize)(const float* x, std::size_t n, ActBlock* out);  // n a multiple of 32
+  void (*rms_norm)(float* y, const float* x, const float* weight, std::size_t n, float epsilon);
+  // Rotates adjacent pairs of each head: cos and sin have head_dim/2 entries for this position.
+  void (*rope)(float* x, const float* cos, const float* sin, std::uint32_t heads, std::uint32_t head_dim);
+  void (*swiglu)(float* y, const float* gate, const float* up, std::size_t n);  // y = silu(gate) * up
+  void (*add)(float* y, const float* x, std::size_t n);                         // y += x
+  void (*to_half)(Half* y, const float* x, std::size_t n);                      // round to nearest even
+  void (*attend)(const AttendTile& tile);
+};
+
+// The table of an ISA, or null when this build lacks it or this machine cannot run it.
+const Kernels* kernels_for(Isa isa);
+// What this machine runs: PUNA_FORCE_ISA (a name such as "avx2") if set and possible, else the choice of the CPU table.
+// Throws Error(unsupported) when a forced path cannot run here.
+const Kernels& machine_kernels();
+// All paths that this build has and this machine can run, best last.
+std::span<const Isa> available_isas();
+std::string_view isa_name(Isa isa);
+
+}  // namespace puna
