@@ -1,0 +1,534 @@
+/* puna.h: Llama 2 inside your program. C99, C++-clean. Reads from simple to advanced:
+ *
+ *   1 basics     version, statuses, puna_error
+ *   2 generate   puna_model_open, puna_session_create, puna_session_generate: the ten-line program
+ *   3 host       puna_runtime (memory, threads, log), puna_cancel, puna_job (step, poll, wait, progress)
+ *   4 models     sources, metadata, plan, inspect
+ *   5 text       tokenizer, detokenizer
+ *   6 sampling   puna_sampler
+ *   7 tokens     sequences, feed, logits
+ *   8 measures   perplexity
+ *
+ * Rules that hold everywhere (ABI.md has the whole promise)
+ * - Every call that can fail returns a status (PUNA_OK is 0) and takes an optional puna_error* last. On failure outputs
+ *   are untouched. No call aborts, exits, prints, throws, or installs a signal handler.
+ * - Option structs: call their puna_..._init first. They only ever grow at the end; struct_size says which one you know.
+ * - puna_..._destroy takes NULL. Children keep what they need of their parents alive, so the order of destroys is free.
+ * - A const handle may be used by any number of threads at once. Others by one thread at a time; two at once, or a call
+ *   on a handle from its own callback, get PUNA_E_BUSY.
+ * - Paths are NUL-terminated UTF-8, on Windows too. Text in is UTF-8 with a length, copied. Text out is borrowed; its
+ *   lifetime is stated, and it is NUL-terminated as well where that is said.
+ * - Callbacks return 0 to go on; another value stops the work with PUNA_E_CALLBACK and that value in error.user_code.
+ */
+#ifndef PUNA_H
+#define PUNA_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifndef PUNA_API
+#if defined(_WIN32) && defined(PUNA_SHARED)
+#ifdef PUNA_BUILDING
+#define PUNA_API __declspec(dllexport)
+#else
+#define PUNA_API __declspec(dllimport)
+#endif
+#elif defined(__GNUC__)
+#define PUNA_API __attribute__((visibility("default")))
+#else
+#define PUNA_API
+#endif
+#endif
+
+#ifndef PUNA_CALL
+#if defined(_WIN32) && !defined(_WIN64)
+#define PUNA_CALL __cdecl
+#else
+#define PUNA_CALL
+#endif
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- 1 basics ------------------------------------------------------------------------------------------------- */
+
+#define PUNA_VERSION_MAJOR 0
+#define PUNA_VERSION_MINOR 1
+#define PUNA_VERSION_PATCH 0
+#define PUNA_ABI_VERSION 1
+
+PUNA_API uint32_t PUNA_CALL puna_abi_version(void);   /* of the library that was loaded */
+PUNA_API const char* PUNA_CALL puna_version(void);    /* "0.1.0"; static */
+
+/* Statuses: pinned for ever. */
+#define PUNA_OK ((int32_t)0)
+#define PUNA_E_ARGUMENT ((int32_t)1)     /* a parameter is wrong */
+#define PUNA_E_MEMORY ((int32_t)2)       /* the allocator or the memory limit said no */
+#define PUNA_E_IO ((int32_t)3)           /* the operating system could not open, read or write */
+#define PUNA_E_FORMAT ((int32_t)4)       /* a file's bytes break its format */
+#define PUNA_E_UNSUPPORTED ((int32_t)5)  /* well formed, but not for this library (or newer than it) */
+#define PUNA_E_CONTEXT_FULL ((int32_t)6) /* no room for more tokens */
+#define PUNA_E_CANCELLED ((int32_t)7)
+#define PUNA_E_CALLBACK ((int32_t)8)     /* a callback returned non-zero: error.user_code */
+#define PUNA_E_BUSY ((int32_t)9)         /* the handle is in use */
+#define PUNA_E_STATE ((int32_t)10)       /* legal, but not now */
+#define PUNA_E_HASH ((int32_t)11)        /* the bytes are not the pinned ones */
+#define PUNA_E_ENCODING ((int32_t)12)    /* not UTF-8 */
+#define PUNA_E_BUFFER ((int32_t)13)      /* the caller's buffer is too small; the count says what is needed */
+#define PUNA_E_INTERNAL ((int32_t)99)    /* a defect in this library; please report */
+
+PUNA_API const char* PUNA_CALL puna_status_name(int32_t status); /* "PUNA_E_FORMAT"; static; never NULL */
+
+typedef struct puna_error {
+  uint32_t struct_size;
+  int32_t code;
+  int32_t user_code;  /* what a callback returned */
+  uint32_t reserved;
+  char text[496];     /* UTF-8, NUL-terminated, cut on a character border; "" when there was no error */
+} puna_error;
+PUNA_API void PUNA_CALL puna_error_init(puna_error* error, size_t size);
+
+/* ---- 2 generate ----------------------------------------------------------------------------------------------- */
+
+typedef struct puna_runtime puna_runtime;
+typedef struct puna_cancel puna_cancel;
+typedef struct puna_job puna_job;
+typedef struct puna_model puna_model;
+typedef struct puna_listing puna_listing;
+typedef struct puna_tokenizer puna_tokenizer;
+typedef struct puna_detokenizer puna_detokenizer;
+typedef struct puna_sampler puna_sampler;
+typedef struct puna_session puna_session;
+typedef struct puna_source puna_source;
+
+typedef struct puna_progress {
+  uint32_t struct_size;
+  int32_t phase;       /* PUNA_PHASE_... */
+  uint64_t done;       /* in the phase's unit: bytes when loading, tokens else */
+  uint64_t total;      /* 0: not known */
+  double elapsed_ms;
+} puna_progress;
+#define PUNA_PHASE_HASH ((int32_t)1)
+#define PUNA_PHASE_LOAD ((int32_t)2)
+#define PUNA_PHASE_PROMPT ((int32_t)3)
+#define PUNA_PHASE_DECODE ((int32_t)4)
+#define PUNA_PHASE_EVALUATE ((int32_t)5)
+typedef int32_t(PUNA_CALL* puna_progress_fn)(void* user, const puna_progress* progress);
+
+typedef struct puna_model_options {
+  uint32_t struct_size;
+  uint32_t flags;                /* PUNA_MODEL_... */
+  const puna_source* tokenizer;  /* where the vocabulary is when the model's file has none; NULL: with the model */
+  puna_cancel* cancel;           /* NULL: none */
+  puna_progress_fn progress;     /* NULL: none; called from the thread that steps the job */
+  void* progress_user;
+} puna_model_options;
+#define PUNA_MODEL_COPY ((uint32_t)1)          /* copy the weights to memory instead of using them mapped */
+#define PUNA_MODEL_NO_TOKENIZER ((uint32_t)2)  /* token ids only */
+PUNA_API void PUNA_CALL puna_model_options_init(puna_model_options* options, size_t size);
+
+/* Opens a GGUF file, a Hugging Face folder, a Meta folder or .pth, or a llama2.c .bin. runtime NULL: a private default. */
+PUNA_API int32_t PUNA_CALL puna_model_open(puna_model** out, puna_runtime* runtime, const char* path,
+                                           const puna_model_options* options, puna_error* error);
+PUNA_API void PUNA_CALL puna_model_destroy(puna_model* model);
+
+#define PUNA_CACHE_F16 ((int32_t)1)
+#define PUNA_CACHE_F32 ((int32_t)0)
+typedef struct puna_session_options {
+  uint32_t struct_size;
+  uint32_t context;        /* tokens a sequence may hold; 0: the model's */
+  uint32_t sequences;      /* how many sequences, numbered from 0; default 1 */
+  uint32_t cache_tokens;   /* tokens that all sequences hold together; 0: context x sequences */
+  uint32_t batch;          /* tokens computed together at most; default 512 */
+  uint32_t max_logits;     /* rows of logits kept per feed; 0: one per sequence */
+  int32_t cache_type;      /* PUNA_CACHE_...; default f16 */
+  int32_t threads;         /* 0: the runtime's */
+} puna_session_options;
+PUNA_API void PUNA_CALL puna_session_options_init(puna_session_options* options, size_t size);
+
+/* Mutable state on a shared model: a cache of sequences and a workspace, all allocated here and never later. */
+PUNA_API int32_t PUNA_CALL puna_session_create(puna_session** out, const puna_model* model,
+                                               const puna_session_options* options, puna_error* error);
+PUNA_API void PUNA_CALL puna_session_destroy(puna_session* session);
+
+typedef struct puna_token_logprob {
+  int32_t id;
+  float logprob;  /* natural log, of the model's own distribution, before any sampling step */
+} puna_token_logprob;
+
+typedef struct puna_token_event {
+  uint32_t struct_size;
+  int32_t id;
+  const char* text;  /* whole characters that this token completed; may be empty; valid during the callback */
+  size_t text_length;
+  const puna_token_logprob* top;  /* the K likeliest, best first; valid during the callback */
+  uint32_t top_count;
+  float logprob;                  /* of the token drawn; 0 unless options.logprobs > 0 */
+} puna_token_event;
+
+typedef int32_t(PUNA_CALL* puna_text_fn)(void* user, const char* text, size_t length);
+typedef int32_t(PUNA_CALL* puna_token_fn)(void* user, const puna_token_event* event);
+
+typedef struct puna_generate_options {
+  uint32_t struct_size;
+  uint32_t flags;           /* PUNA_GENERATE_... */
+  uint32_t max_tokens;      /* 0: until the context is full */
+  uint32_t sequence;        /* which one to continue; default 0 */
+  uint32_t logprobs;        /* K for puna_token_event.top; at most 64 */
+  uint32_t stop_count;
+  const char* const* stop;  /* NUL-terminated stop strings; the answer ends before the first that appears */
+  puna_sampler* sampler;    /* NULL: greedy. Used, not owned: one generation at a time */
+  const int32_t* prompt_ids;  /* exactly these tokens, nothing added; then text must be NULL */
+  size_t prompt_id_count;
+  puna_cancel* cancel;
+  puna_progress_fn progress;
+  void* progress_user;
+  puna_token_fn on_token;   /* each drawn token, also those whose text is still incomplete */
+  void* on_token_user;
+} puna_generate_options;
+#define PUNA_GENERATE_IGNORE_EOS ((uint32_t)1)
+#define PUNA_GENERATE_NO_BOS ((uint32_t)2)         /* default: BOS when the sequence is empty and the model wants one */
+#define PUNA_GENERATE_PARSE_SPECIAL ((uint32_t)4)  /* "<s>" and the like in the prompt become their tokens */
+PUNA_API void PUNA_CALL puna_generate_options_init(puna_generate_options* options, size_t size);
+
+#define PUNA_STOP_NONE ((int32_t)0)     /* not finished */
+#define PUNA_STOP_EOS ((int32_t)1)
+#define PUNA_STOP_LENGTH ((int32_t)2)   /* max_tokens reached */
+#define PUNA_STOP_CONTEXT ((int32_t)3)  /* the sequence is full */
+#define PUNA_STOP_STRING ((int32_t)4)
+typedef struct puna_generate_result {
+  uint32_t struct_size;
+  int32_t stop;           /* PUNA_STOP_... */
+  uint32_t prompt_tokens;
+  uint32_t tokens;        /* drawn; an end-of-sequence token that ended it is not counted */
+  double prompt_ms;
+  double decode_ms;
+} puna_generate_result;
+
+/* Continues a sequence: the prompt's tokens are appended, then tokens are drawn; text arrives in whole characters.
+ * on_text may be NULL. Errors: PUNA_E_ENCODING for text that is not UTF-8, PUNA_E_CONTEXT_FULL for a prompt too long
+ * (the sequence is unchanged). After CANCELLED or CALLBACK the sequence holds what was computed. */
+PUNA_API int32_t PUNA_CALL puna_session_generate(puna_session* session, const char* text, size_t length,
+                                                 const puna_generate_options* options, puna_text_fn on_text, void* user,
+                                                 puna_error* error);
+
+/* ---- 3 host: memory, threads, time ------------------------------------------------------------------------------ */
+
+/* Must return `bytes` bytes aligned to `alignment` (a power of two), or NULL. Called from any thread. */
+typedef void*(PUNA_CALL* puna_allocate_fn)(void* user, size_t bytes, size_t alignment);
+typedef void(PUNA_CALL* puna_release_fn)(void* user, void* memory, size_t bytes, size_t alignment);
+#define PUNA_LOG_DEBUG ((int32_t)0)
+#define PUNA_LOG_INFO ((int32_t)1)
+#define PUNA_LOG_WARNING ((int32_t)2)
+#define PUNA_LOG_ERROR ((int32_t)3)
+typedef void(PUNA_CALL* puna_log_fn)(void* user, int32_t level, const char* text, size_t length);
+/* Runs task(context, i) for every i in [0, count), on any threads, in any order, and returns when all have run.
+ * Tasks never wait for each other, so a host with fewer workers than count is fine. */
+typedef void(PUNA_CALL* puna_task_fn)(void* context, uint32_t index);
+typedef void(PUNA_CALL* puna_parallel_for_fn)(void* user, uint32_t count, puna_task_fn task, void* context);
+
+typedef struct puna_runtime_options {
+  uint32_t struct_size;
+  int32_t threads;            /* workers of the built-in pool, the caller included; 0: one per core */
+  uint64_t memory_limit;      /* bytes of weights, caches and workspaces; 0: none */
+  uint32_t spin_us;           /* how long an idle worker spins before it sleeps; default 50 */
+  uint32_t reserved;
+  puna_allocate_fn allocate;  /* both or neither */
+  puna_release_fn release;
+  void* allocator_user;
+  puna_log_fn log;            /* NULL: silence */
+  void* log_user;
+  puna_parallel_for_fn parallel_for;  /* the host's task system instead of the pool; `threads` is its width */
+  void* tasks_user;
+} puna_runtime_options;
+PUNA_API void PUNA_CALL puna_runtime_options_init(puna_runtime_options* options, size_t size);
+PUNA_API int32_t PUNA_CALL puna_runtime_create(puna_runtime** out, const puna_runtime_options* options, puna_error* error);
+PUNA_API void PUNA_CALL puna_runtime_destroy(puna_runtime* runtime); /* threads end when its last child is gone */
+
+typedef struct puna_runtime_info {
+  uint32_t struct_size;
+  int32_t threads;
+  uint64_t memory_used;   /* bytes through the allocator now */
+  uint64_t memory_peak;
+  uint64_t memory_limit;
+  char isa[32];           /* the kernels in use: "avx2" */
+} puna_runtime_info;
+PUNA_API int32_t PUNA_CALL puna_runtime_get_info(const puna_runtime* runtime, puna_runtime_info* out, size_t size,
+                                                 puna_error* error);
+
+/* A thread-safe stop button. Jobs keep their own reference. */
+PUNA_API int32_t PUNA_CALL puna_cancel_create(puna_cancel** out, puna_error* error);
+PUNA_API void PUNA_CALL puna_cancel_trip(puna_cancel* cancel);
+PUNA_API void PUNA_CALL puna_cancel_destroy(puna_cancel* cancel);
+
+/* Long work in progress. Either step it yourself, or start it and poll or wait; not both. Each blocking call of this
+ * header is its job, stepped to the end. Destroying an unfinished job cancels it. */
+/* Works for about max_ms milliseconds (0: one tile; negative: to the end) and sets *done to 1 when finished. */
+PUNA_API int32_t PUNA_CALL puna_job_step(puna_job* job, double max_ms, int32_t* done, puna_error* error);
+/* Runs it on a thread of the runtime. Callbacks then come from that thread. */
+PUNA_API int32_t PUNA_CALL puna_job_start(puna_job* job, puna_error* error);
+/* For a started job: never blocks. *done 1 when finished; then the status is the work's own. */
+PUNA_API int32_t PUNA_CALL puna_job_poll(puna_job* job, int32_t* done, puna_error* error);
+/* For a started job: waits up to max_ms (negative: for ever). */
+PUNA_API int32_t PUNA_CALL puna_job_wait(puna_job* job, double max_ms, int32_t* done, puna_error* error);
+PUNA_API int32_t PUNA_CALL puna_job_progress(const puna_job* job, puna_progress* out, size_t size, puna_error* error);
+PUNA_API void PUNA_CALL puna_job_cancel(puna_job* job); /* from any thread */
+PUNA_API void PUNA_CALL puna_job_destroy(puna_job* job);
+/* Results of a finished job. */
+PUNA_API int32_t PUNA_CALL puna_job_model(puna_job* job, puna_model** out, puna_error* error);
+PUNA_API int32_t PUNA_CALL puna_job_generated(const puna_job* job, puna_generate_result* out, size_t size, puna_error* error);
+
+PUNA_API int32_t PUNA_CALL puna_session_generate_job(puna_job** out, puna_session* session, const char* text, size_t length,
+                                                     const puna_generate_options* options, puna_text_fn on_text, void* user,
+                                                     puna_error* error);
+
+/* ---- 4 models ---------------------------------------------------------------------------------------------------- */
+
+#define PUNA_SOURCE_PATH ((int32_t)0)
+#define PUNA_SOURCE_MEMORY ((int32_t)1)      /* data, size: borrowed until the model and its children are gone */
+#define PUNA_SOURCE_DESCRIPTOR ((int32_t)2)  /* descriptor (duplicated), offset, size (0: to the end) */
+#define PUNA_SOURCE_CALLBACK ((int32_t)3)    /* read, user, size; called while loading only */
+#define PUNA_SOURCE_SYNTHETIC ((int32_t)4)   /* path is "SHAPE:TYPE", such as "7b:q4_0": random weights, for measuring */
+/* Copies [offset, offset + n) to dst. */
+typedef int32_t(PUNA_CALL* puna_read_fn)(void* user, uint64_t offset, void* dst, size_t n);
+struct puna_source {
+  uint32_t struct_size;
+  int32_t kind;
+  int32_t descriptor;
+  uint32_t reserved;
+  uint64_t offset;
+  uint64_t size;
+  const char* path;
+  const void* data;
+  puna_read_fn read;
+  void* user;
+  const char* sha256;  /* 64 hexadecimal digits that the file must have (a single file); NULL: not pinned */
+};
+PUNA_API void PUNA_CALL puna_source_init(puna_source* source, size_t size);
+
+PUNA_API int32_t PUNA_CALL puna_model_open_source(puna_model** out, puna_runtime* runtime, const puna_source* source,
+                                                  const puna_model_options* options, puna_error* error);
+PUNA_API int32_t PUNA_CALL puna_model_open_job(puna_job** out, puna_runtime* runtime, const puna_source* source,
+                                               const puna_model_options* options, puna_error* error);
+
+typedef struct puna_model_info {
+  uint32_t struct_size;
+  uint32_t dim;
+  uint32_t ffn_dim;
+  uint32_t layers;
+  uint32_t heads;
+  uint32_t kv_heads;
+  uint32_t head_dim;
+  uint32_t vocab;
+  uint32_t context;        /* trained length, scaling included */
+  uint32_t tied;           /* 1: the head is the embedding */
+  uint64_t parameters;
+  uint64_t weight_bytes;   /* of the tensors, as stored */
+  double norm_epsilon;
+  double rope_theta;
+} puna_model_info;
+PUNA_API int32_t PUNA_CALL puna_model_get_info(const puna_model* model, puna_model_info* out, size_t size, puna_error* error);
+
+/* Key and value texts of the file, NUL-terminated, borrowed from the model. NULL past the end, or for an unknown key. */
+PUNA_API size_t PUNA_CALL puna_model_metadata_count(const puna_model* model);
+PUNA_API const char* PUNA_CALL puna_model_metadata_key(const puna_model* model, size_t index);
+PUNA_API const char* PUNA_CALL puna_model_metadata_value(const puna_model* model, size_t index);
+PUNA_API const char* PUNA_CALL puna_model_metadata_find(const puna_model* model, const char* key);
+
+/* A forecast from the header alone: nothing large is allocated or read. */
+typedef struct puna_plan {
+  uint32_t struct_size;
+  uint32_t reserved;
+  uint64_t memory_bytes;     /* all of the below */
+  uint64_t weight_bytes;     /* mapped or copied */
+  uint64_t copied_bytes;     /* the part of the weights that must be copied through the allocator */
+  uint64_t cache_bytes;
+  uint64_t workspace_bytes;
+  uint64_t disk_bytes;
+} puna_plan;
+PUNA_API int32_t PUNA_CALL puna_plan_generate(const puna_source* source, const puna_model_options* model_options,
+                                              const puna_session_options* session_options, puna_plan* out, size_t size,
+                                              puna_error* error);
+
+/* What a file holds, by its header: any GGUF, safetensors or torch file, of known architecture or not. */
+typedef struct puna_tensor_info {
+  uint32_t struct_size;
+  uint32_t rank;
+  const char* name;  /* borrowed from the listing, NUL-terminated, as is type */
+  const char* type;
+  const uint64_t* shape;  /* outermost first */
+  uint64_t bytes;
+} puna_tensor_info;
+PUNA_API int32_t PUNA_CALL puna_listing_open(puna_listing** out, const puna_source* source, puna_error* error);
+PUNA_API const char* PUNA_CALL puna_listing_format(const puna_listing* listing);
+PUNA_API size_t PUNA_CALL puna_listing_metadata_count(const puna_listing* listing);
+PUNA_API const char* PUNA_CALL puna_listing_metadata_key(const puna_listing* listing, size_t index);
+PUNA_API const char* PUNA_CALL puna_listing_metadata_value(const puna_listing* listing, size_t index);
+PUNA_API size_t PUNA_CALL puna_listing_tensor_count(const puna_listing* listing);
+PUNA_API int32_t PUNA_CALL puna_listing_tensor(const puna_listing* listing, size_t index, puna_tensor_info* out, size_t size,
+                                               puna_error* error);
+/* Of a Llama that this library could load; else PUNA_E_UNSUPPORTED. */
+PUNA_API int32_t PUNA_CALL puna_listing_model_info(const puna_listing* listing, puna_model_info* out, size_t size,
+                                                   puna_error* error);
+PUNA_API void PUNA_CALL puna_listing_destroy(puna_listing* listing);
+
+/* ---- 5 text ------------------------------------------------------------------------------------------------------- */
+
+/* Of a model: borrowed, NULL when it has none. Alone: from a tokenizer.model, tokenizer.json, or any model. */
+PUNA_API const puna_tokenizer* PUNA_CALL puna_model_tokenizer(const puna_model* model);
+PUNA_API int32_t PUNA_CALL puna_tokenizer_open(puna_tokenizer** out, const puna_source* source, puna_error* error);
+PUNA_API void PUNA_CALL puna_tokenizer_destroy(puna_tokenizer* tokenizer); /* only of one that was opened */
+
+typedef struct puna_encode_options {
+  uint32_t struct_size;
+  int32_t bos;            /* 1 add, 0 do not, -1 as the model wants (the default) */
+  int32_t eos;            /* the same; default 0 */
+  int32_t space_prefix;   /* sentencepiece's dummy prefix: 1, 0, -1 as the model wants */
+  int32_t parse_special;  /* 1: "<s>" and the like become their tokens; default 0: they are text */
+  uint32_t reserved;
+} puna_encode_options;
+PUNA_API void PUNA_CALL puna_encode_options_init(puna_encode_options* options, size_t size);
+/* Writes at most capacity ids; *count is what was needed. PUNA_E_BUFFER when that is more (ids is then untouched). */
+PUNA_API int32_t PUNA_CALL puna_tokenizer_encode(const puna_tokenizer* tokenizer, const char* text, size_t length,
+                                                 const puna_encode_options* options, int32_t* ids, size_t capacity,
+                                                 size_t* count, puna_error* error);
+/* Code Llama: the prompt that asks for the text between prefix and suffix. spm 1: suffix first. */
+PUNA_API int32_t PUNA_CALL puna_tokenizer_encode_infill(const puna_tokenizer* tokenizer, const char* prefix,
+                                                        size_t prefix_length, const char* suffix, size_t suffix_length,
+                                                        int32_t spm, int32_t* ids, size_t capacity, size_t* count,
+                                                        puna_error* error);
+/* Text of ids, UTF-8, not terminated; the same rule for capacity. */
+PUNA_API int32_t PUNA_CALL puna_tokenizer_decode(const puna_tokenizer* tokenizer, const int32_t* ids, size_t id_count,
+                                                 char* text, size_t capacity, size_t* length, puna_error* error);
+
+#define PUNA_TOKEN_NORMAL ((uint32_t)1)
+#define PUNA_TOKEN_UNKNOWN ((uint32_t)2)
+#define PUNA_TOKEN_CONTROL ((uint32_t)4)
+#define PUNA_TOKEN_USER_DEFINED ((uint32_t)8)
+#define PUNA_TOKEN_UNUSED ((uint32_t)16)
+#define PUNA_TOKEN_BYTE ((uint32_t)32)
+typedef struct puna_token_info {
+  uint32_t struct_size;
+  uint32_t attributes;  /* PUNA_TOKEN_... */
+  const char* piece;    /* as the vocabulary stores it; borrowed from the tokenizer */
+  size_t piece_length;
+  float score;
+  uint32_t reserved;
+} puna_token_info;
+PUNA_API int32_t PUNA_CALL puna_tokenizer_token(const puna_tokenizer* tokenizer, int32_t id, puna_token_info* out, size_t size,
+                                                puna_error* error);
+PUNA_API uint32_t PUNA_CALL puna_tokenizer_size(const puna_tokenizer* tokenizer);
+#define PUNA_SPECIAL_BOS ((int32_t)0)
+#define PUNA_SPECIAL_EOS ((int32_t)1)
+#define PUNA_SPECIAL_UNKNOWN ((int32_t)2)
+#define PUNA_SPECIAL_PAD ((int32_t)3)
+#define PUNA_SPECIAL_PREFIX ((int32_t)4)  /* infill */
+#define PUNA_SPECIAL_SUFFIX ((int32_t)5)
+#define PUNA_SPECIAL_MIDDLE ((int32_t)6)
+#define PUNA_SPECIAL_EOT ((int32_t)7)
+PUNA_API int32_t PUNA_CALL puna_tokenizer_special(const puna_tokenizer* tokenizer, int32_t which); /* -1: none */
+
+/* Ids to text as they come: whole UTF-8 characters only. The text is borrowed until the next call on the handle. */
+PUNA_API int32_t PUNA_CALL puna_detokenizer_create(puna_detokenizer** out, const puna_tokenizer* tokenizer, puna_error* error);
+PUNA_API int32_t PUNA_CALL puna_detokenizer_feed(puna_detokenizer* detokenizer, int32_t id, const char** text, size_t* length,
+                                                 puna_error* error);
+PUNA_API int32_t PUNA_CALL puna_detokenizer_flush(puna_detokenizer* detokenizer, const char** text, size_t* length,
+                                                  puna_error* error);
+PUNA_API void PUNA_CALL puna_detokenizer_destroy(puna_detokenizer* detokenizer);
+
+/* ---- 6 sampling ---------------------------------------------------------------------------------------------------- */
+
+/* A chain of steps, applied in the order added; then one draw (or the argmax after add_greedy). The same logits and seed
+ * give the same choice on every platform. */
+PUNA_API int32_t PUNA_CALL puna_sampler_create(puna_sampler** out, uint64_t seed, puna_error* error);
+PUNA_API void PUNA_CALL puna_sampler_destroy(puna_sampler* sampler);
+PUNA_API int32_t PUNA_CALL puna_sampler_add_greedy(puna_sampler* sampler, puna_error* error);
+PUNA_API int32_t PUNA_CALL puna_sampler_add_temperature(puna_sampler* sampler, double temperature, puna_error* error); /* 0: argmax */
+PUNA_API int32_t PUNA_CALL puna_sampler_add_top_k(puna_sampler* sampler, uint32_t k, puna_error* error);
+PUNA_API int32_t PUNA_CALL puna_sampler_add_top_p(puna_sampler* sampler, double p, puna_error* error);
+PUNA_API int32_t PUNA_CALL puna_sampler_add_min_p(puna_sampler* sampler, double p, puna_error* error);
+PUNA_API int32_t PUNA_CALL puna_sampler_add_typical(puna_sampler* sampler, double p, puna_error* error);
+PUNA_API int32_t PUNA_CALL puna_sampler_add_mirostat(puna_sampler* sampler, double tau, double eta, puna_error* error); /* version 2 */
+/* Over the last `window` tokens, prompt included; repeat 1, frequency 0 and presence 0 are off. */
+PUNA_API int32_t PUNA_CALL puna_sampler_add_penalties(puna_sampler* sampler, uint32_t window, double repeat, double frequency,
+                                                      double presence, puna_error* error);
+/* breakers: ids after which no repetition is counted. */
+PUNA_API int32_t PUNA_CALL puna_sampler_add_dry(puna_sampler* sampler, double multiplier, double base, uint32_t allowed_length,
+                                                uint32_t window, const int32_t* breakers, size_t breaker_count,
+                                                puna_error* error);
+PUNA_API int32_t PUNA_CALL puna_sampler_add_logit_bias(puna_sampler* sampler, const int32_t* ids, const float* biases, size_t count,
+                                                       puna_error* error);
+/* The host changes logits [n] in place; history holds the tokens accepted so far, oldest first. */
+typedef int32_t(PUNA_CALL* puna_logits_fn)(void* user, float* logits, size_t n, const int32_t* history, size_t history_count);
+PUNA_API int32_t PUNA_CALL puna_sampler_add_callback(puna_sampler* sampler, puna_logits_fn callback, void* user, puna_error* error);
+PUNA_API int32_t PUNA_CALL puna_sampler_sample(puna_sampler* sampler, const float* logits, size_t n, int32_t* id, puna_error* error);
+PUNA_API int32_t PUNA_CALL puna_sampler_accept(puna_sampler* sampler, int32_t id, puna_error* error);
+PUNA_API int32_t PUNA_CALL puna_sampler_reset(puna_sampler* sampler, uint64_t seed, puna_error* error);
+
+/* ---- 7 tokens ------------------------------------------------------------------------------------------------------ */
+
+/* Tokens, or rows of embeddings, appended to sequences of the session. Position p of a sequence must be its length. */
+typedef struct puna_batch {
+  uint32_t struct_size;
+  uint32_t count;
+  const int32_t* ids;          /* [count]; NULL when embeddings are given */
+  const float* embeddings;     /* [count][dim] */
+  const uint32_t* sequences;   /* [count]; NULL: all 0 */
+  const uint32_t* positions;   /* [count]; NULL: each sequence goes on where it stands */
+  const uint8_t* want_logits;  /* [count]; NULL: the last token of each sequence in the batch */
+} puna_batch;
+PUNA_API void PUNA_CALL puna_batch_init(puna_batch* batch, size_t size);
+/* count may be larger than options.batch: it is cut into passes, with the same bits. All or nothing on an argument error;
+ * a cancelled feed leaves each sequence at a length that puna_session_length tells. */
+PUNA_API int32_t PUNA_CALL puna_session_feed(puna_session* session, const puna_batch* batch, puna_error* error);
+PUNA_API int32_t PUNA_CALL puna_session_feed_job(puna_job** out, puna_session* session, const puna_batch* batch, puna_cancel* cancel,
+                                                 puna_error* error);
+/* Logits float[vocab] of the batch's token `index`; borrowed until the next feed or generate. */
+PUNA_API int32_t PUNA_CALL puna_session_logits(const puna_session* session, uint32_t index, const float** logits, size_t* count,
+                                               puna_error* error);
+PUNA_API int32_t PUNA_CALL puna_session_length(const puna_session* session, uint32_t sequence, uint32_t* length, puna_error* error);
+/* The tokens that a sequence holds (-1 where an embedding was fed). */
+PUNA_API int32_t PUNA_CALL puna_session_tokens(const puna_session* session, uint32_t sequence, int32_t* ids, size_t capacity,
+                                               size_t* count, puna_error* error);
+/* `to` becomes a copy of `from`; pages are shared until one of them writes. */
+PUNA_API int32_t PUNA_CALL puna_session_fork(puna_session* session, uint32_t from, uint32_t to, puna_error* error);
+PUNA_API int32_t PUNA_CALL puna_session_truncate(puna_session* session, uint32_t sequence, uint32_t length, puna_error* error);
+PUNA_API int32_t PUNA_CALL puna_session_drop(puna_session* session, uint32_t sequence, puna_error* error);
+
+/* ---- 8 measures ---------------------------------------------------------------------------------------------------- */
+
+#define PUNA_PERPLEXITY_HALF ((int32_t)0)       /* llama.cpp's: chunks of context tokens, BOS first, second half scored */
+#define PUNA_PERPLEXITY_WINDOWS ((int32_t)1)    /* chunks of context tokens, every token but the first scored */
+#define PUNA_PERPLEXITY_DOCUMENTS ((int32_t)2)  /* each text by itself: BOS first, cut to context tokens, all scored */
+typedef struct puna_perplexity_options {
+  uint32_t struct_size;
+  int32_t protocol;
+  uint32_t context;   /* tokens; default 512 */
+  int32_t threads;    /* 0: the runtime's */
+  puna_cancel* cancel;
+  puna_progress_fn progress;
+  void* progress_user;
+} puna_perplexity_options;
+typedef struct puna_perplexity {
+  uint32_t struct_size;
+  uint32_t reserved;
+  double nll;       /* mean natural-log loss per scored token */
+  double ppl;       /* exp(nll) */
+  uint64_t tokens;  /* scored */
+} puna_perplexity;
+PUNA_API void PUNA_CALL puna_perplexity_options_init(puna_perplexity_options* options, size_t size);
+/* texts: `count` texts with their lengths; the first two protocols take one. */
+PUNA_API int32_t PUNA_CALL puna_eval_perplexity(const puna_model* model, const char* const* texts, const size_t* lengths,
+                                                size_t count, const puna_perplexity_options* options, puna_perplexity* out,
+                                                size_t size, puna_error* error);
+PUNA_API int32_t PUNA_CALL puna_eval_perplexity_job(puna_job** out, const puna_model* model, const char* const* texts,
+                                                    const size_t* lengths, size_t count, const puna_perplexity_options* options,
+                                                    puna_error* error);
+PUNA_API int32_t PUNA_CALL puna_job_perplexity(const puna_job* job, puna_perplexity* out, size_t size, puna_error* error);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
