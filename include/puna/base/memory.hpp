@@ -44,15 +44,18 @@ class Memory {
   std::atomic<std::uint64_t> peak_{0};
 };
 
-// An owned array of trivially copyable T, 64-byte aligned, zeroed when made.
+struct Raw {};  // tag: memory as the allocator gives it, for caches that are written before they are read
+
+// An owned array of trivially copyable T, 64-byte aligned, zeroed when made unless asked for raw.
 template <class T>
 class Buffer {
   static_assert(std::is_trivially_copyable_v<T>);
 
  public:
   Buffer() = default;
-  Buffer(Memory& memory, std::size_t count, const char* what)
-      : memory_(&memory), size_(count), data_(static_cast<T*>(memory.allocate(size_product(count, sizeof(T)), what))) {
+  Buffer(Memory& memory, std::size_t count, const char* what, Raw)
+      : memory_(&memory), size_(count), data_(static_cast<T*>(memory.allocate(size_product(count, sizeof(T)), what))) {}
+  Buffer(Memory& memory, std::size_t count, const char* what) : Buffer(memory, count, what, Raw{}) {
     if (data_) std::memset(static_cast<void*>(data_), 0, size_ * sizeof(T));
   }
   Buffer(Buffer&& other) noexcept { swap(other); }

@@ -1,0 +1,33 @@
+// What every layer needs to run: the kernels, the pass it is part of, and a scratch for each worker.
+#pragma once
+
+#include <cstddef>
+
+#include "puna/kernels/table.hpp"
+#include "puna/nn/pass.hpp"
+
+namespace puna {
+
+struct Compute {
+  const Kernels& kernels;
+  Pass& pass;
+  std::byte* scratch;  // [workers][scratch_stride], 64-byte aligned
+  std::size_t scratch_stride;
+
+  std::byte* worker_scratch(std::uint32_t worker) const { return scratch + worker * scratch_stride; }
+};
+
+// Rows of activations on their way into matrix products: floats, and the same as int8 blocks where a weight wants them.
+struct Rows {
+  float* x = nullptr;          // [T][columns]
+  ActBlock* blocks = nullptr;  // [T][columns / 32]; null when no weight behind it is quantized
+  std::uint32_t columns = 0;
+
+  float* row(std::size_t t) const { return x + t * columns; }
+  // To be called for each row when its floats are complete.
+  void seal(const Kernels& kernels, std::size_t t) const {
+    if (blocks) kernels.quantize(row(t), columns, blocks + t * (columns / 32));
+  }
+};
+
+}  // namespace puna

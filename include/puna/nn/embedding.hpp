@@ -1,0 +1,24 @@
+// x = E[id]: a row of the embedding, decoded from whatever type it is stored in.
+#pragma once
+
+#include <algorithm>
+
+#include "puna/nn/compute.hpp"
+#include "puna/tensor/codec.hpp"
+
+namespace puna {
+
+// Backward: dE[id] += g; tied to the head, its gradient is added.
+
+// A negative id marks a row that was given as an embedding: it is copied from `given` [T][D].
+inline void embedding(const Compute& c, float* x, const Matrix& w, const std::int32_t* ids, const float* given, std::uint32_t T) {
+  const std::size_t D = w.columns;
+  c.pass(T, static_cast<std::uint64_t>(T) * D, [&](std::uint32_t t, std::uint32_t) {
+    if (ids[t] < 0)
+      std::copy(given + t * D, given + (t + 1) * D, x + t * D);
+    else
+      decode_row(w.type, w.row(static_cast<std::size_t>(ids[t])), x + t * D, D);
+  });
+}
+
+}  // namespace puna

@@ -1,0 +1,59 @@
+// y = W x, without bias. W [rows][columns] as stored: the formats are types of the kernel, not of the layer.
+#pragma once
+
+#include <algorithm>
+#include <initializer_list>
+
+#include "puna/nn/compute.hpp"
+
+namespace puna {
+
+// Saved for backward: x (the block's recomputed input rows).
+// Backward: dx = W^T g; dW += g x^T (absent for a frozen, quantized W).
+
+struct Product {
+  const Matrix* w;
+  float* y;       // [T][w->rows]
+  float* add_to;  // [T][w->rows], += y when not null: the residual stream
+};
+
+// Rows and tokens of a tile: small enough that a step's budget is kept, large enough that unpacked weights are reused.
+inline constexpr std::uint32_t linear_rows = 32;
+inline constexpr std::uint32_t linear_tokens = 32;
+
+// Products of the same rows, as one operation.
+inline void linear(const Compute& c, const Rows& x, std::uint32_t T, std::initializer_list<Product> products) {
+  const std::uint32_t token_tiles = (T + linear_tokens - 1) / linear_tokens;
+  std::uint32_t row_tiles = 0;
+  std::uint64_t work = 0;
+  for (const Product& p : products) {
+    row_tiles += (p.w->rows + linear_rows - 1) / linear_rows;
+    work += static_cast<std::uint64_t>(p.w->rows) * p.w->columns * T;
+  }
+  // Token tiles are innermost, so that a row tile's weights are still in the cache for the next tokens.
+  c.pass(row_tiles * token_tiles, work, [&](std::uint32_t tile, std::uint32_t worker) {
+    std::uint32_t row_tile = tile / token_tiles;
+    const std::uint32_t t0 = tile % token_tiles * linear_tokens;
+    const std::uint32_t tokens = std::min(linear_tokens, T - t0);
+    const Product* p = products.begin();
+    for (;; ++p) {
+      const std::uint32_t tiles = (p->w->rows + linear_rows - 1) / linear_rows;
+      if (row_tile < tiles) break;
+      row_tile -= tiles;
+    }
+    const Matrix& w = *p->w;
+    const std::uint32_t r0 = row_tile * linear_rows;
+    const std::uint32_t rows = std::min(linear_rows, w.rows - r0);
+    const bool blocks = info(w.type).quantized();
+    const std::size_t act_stride = blocks ? x.columns / 32 : x.columns;
+    const void* acts = blocks ? static_cast<const void*>(x.blocks + t0 * act_stride) : x.x + t0 * act_stride;
+    float* y = p->y + static_cast<std::size_t>(t0) * w.rows + r0;
+    c.kernels.matmul({w.type, w.row(r0), w.stride, rows, w.columns, acts, act_stride, tokens, y, w.rows,
+                      c.worker_scratch(worker)});
+    if (p->add_to)
+      for (std::uint32_t t = 0; t < tokens; ++t)
+        c.kernels.add(p->add_to + static_cast<std::size_t>(t0 + t) * w.rows + r0, y + static_cast<std::size_t>(t) * w.rows, rows);
+  });
+}
+
+}  // namespace puna
