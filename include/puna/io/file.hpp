@@ -1,4 +1,7 @@
 // Where bytes come from: a path (mapped), a memory buffer (borrowed), a descriptor (mapped where it can be) or a callback.
+//
+// A mapped file must not shrink while it is open: touching a page that is gone is a signal, which no library can catch
+// for its host. A file that others may cut short is better given in memory or through a callback.
 #pragma once
 
 #include <cstddef>
@@ -24,10 +27,12 @@ class File {
   std::uint64_t size() const { return size_; }
   // All bytes in place when they are mapped or in memory; null when they must be read.
   const std::byte* data() const { return data_; }
+  // The UTF-8 path that it was opened by, for what lies beside it; empty when it has none.
+  const std::string& path() const { return path_; }
   // Copies [offset, offset + n) or throws Error(io); a range past the end is Error(format) naming the file.
   void read(std::uint64_t offset, void* dst, std::size_t n) const;
 
-  // A UTF-8 path, on Windows too.
+  // A UTF-8 path, on Windows too. Error(io) for what is absent, empty, closed to us or no regular file.
   static std::shared_ptr<const File> open(const std::string& path);
   // Borrowed: the caller keeps the bytes alive for as long as the file is.
   static std::shared_ptr<const File> from_memory(std::span<const std::byte> bytes, std::string name = "<memory>");
@@ -35,13 +40,17 @@ class File {
   static std::shared_ptr<const File> from_descriptor(int descriptor, std::uint64_t offset, std::uint64_t size);
   // read: n bytes from offset to dst; non-zero stops with Error(callback) and that value.
   using ReadFn = std::int32_t (*)(void* user, std::uint64_t offset, void* dst, std::size_t n);
-  static std::shared_ptr<const File> from_callback(void* user, ReadFn read, std::uint64_t size, std::string name = "<callback>");
+  static std::shared_ptr<const File> from_callback(void* user, ReadFn read, std::uint64_t size,
+                                                   std::string name = "<callback>");
   // A window of another file, such as a member of a zip.
-  static std::shared_ptr<const File> slice(std::shared_ptr<const File> file, std::uint64_t offset, std::uint64_t size, std::string name);
+  static std::shared_ptr<const File> slice(std::shared_ptr<const File> file, std::uint64_t offset, std::uint64_t size,
+                                           std::string name);
 
  protected:
+  // [offset, offset + n) lies inside the file, n > 0.
   virtual void read_bytes(std::uint64_t offset, void* dst, std::size_t n) const = 0;
   std::string name_;
+  std::string path_;
   std::uint64_t size_ = 0;
   const std::byte* data_ = nullptr;
 };
@@ -49,6 +58,9 @@ class File {
 bool path_is_directory(const std::string& path);
 bool path_exists(const std::string& path);
 std::string path_join(const std::string& folder, const std::string& name);
+// The folder that a path lies in ("." when it names none), and its last part.
+std::string path_folder(const std::string& path);
+std::string path_name(const std::string& path);
 // Names of the regular files in a folder, sorted.
 std::vector<std::string> list_folder(const std::string& path);
 
