@@ -1,0 +1,35 @@
+# find_package(puna) gives puna::puna and puna::static; pkg-config gives puna (and, with --static, libpuna.a's needs).
+include(GNUInstallDirs)
+include(CMakePackageConfigHelpers)
+
+set(PUNA_INSTALL_CMAKEDIR "${CMAKE_INSTALL_LIBDIR}/cmake/puna")
+set(_puna_targets "")
+if(TARGET puna)
+    list(APPEND _puna_targets puna)
+endif()
+if(TARGET puna_static)
+    set_target_properties(puna_static PROPERTIES EXPORT_NAME static)
+    list(APPEND _puna_targets puna_static)
+endif()
+if(NOT _puna_targets)
+    return()
+endif()
+
+install(TARGETS ${_puna_targets} EXPORT puna-targets
+    LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
+    ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
+    RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+install(DIRECTORY "${PROJECT_SOURCE_DIR}/capi/include/" DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(EXPORT puna-targets NAMESPACE puna:: DESTINATION ${PUNA_INSTALL_CMAKEDIR})
+configure_package_config_file(cmake/puna-config.cmake.in "${PROJECT_BINARY_DIR}/puna-config.cmake"
+    INSTALL_DESTINATION ${PUNA_INSTALL_CMAKEDIR})
+write_basic_package_version_file("${PROJECT_BINARY_DIR}/puna-config-version.cmake" COMPATIBILITY SameMajorVersion)
+install(FILES "${PROJECT_BINARY_DIR}/puna-config.cmake" "${PROJECT_BINARY_DIR}/puna-config-version.cmake"
+    DESTINATION ${PUNA_INSTALL_CMAKEDIR})
+
+configure_file(cmake/puna.pc.in "${PROJECT_BINARY_DIR}/puna.pc" @ONLY)
+install(FILES "${PROJECT_BINARY_DIR}/puna.pc" DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+
+if(TARGET puna_cli)
+    install(TARGETS puna_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+endif()

@@ -1,0 +1,67 @@
+# One kernel list, one flag set per instruction set. Each lib/kernels/isa/NAME.cpp is one translation unit with its own
+# flags; the run-time table (lib/kernels/table.cpp) picks one, told by PUNA_HAVE_ISA_<NAME> which were compiled.
+# To add an ISA: a line here, a file there, an entry in the table.
+include(CheckCXXCompilerFlag)
+
+option(PUNA_ISA_ALL "Compile every ISA path the compiler knows; OFF: the baseline alone" ON)
+
+set(_avx2 -mavx2 -mfma -mf16c -mbmi -mbmi2)
+set(_avx512 -mavx512f -mavx512cd -mavx512dq -mavx512bw -mavx512vl ${_avx2})
+
+set(PUNA_ISA_LIST baseline)
+set(PUNA_ISA_FLAGS_baseline "")
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64|i[3-6]86)$")
+    list(APPEND PUNA_ISA_LIST avx2 avxvnni avx512 avx512vnni)
+    if(MSVC)
+        set(PUNA_ISA_FLAGS_avx2 /arch:AVX2)
+        set(PUNA_ISA_FLAGS_avxvnni /arch:AVX2)
+        set(PUNA_ISA_FLAGS_avx512 /arch:AVX512)
+        set(PUNA_ISA_FLAGS_avx512vnni /arch:AVX512)
+    else()
+        set(PUNA_ISA_FLAGS_avx2 ${_avx2})
+        set(PUNA_ISA_FLAGS_avxvnni ${_avx2} -mavxvnni)
+        set(PUNA_ISA_FLAGS_avx512 ${_avx512})
+        set(PUNA_ISA_FLAGS_avx512vnni ${_avx512} -mavx512vnni -mavx512bf16)
+    endif()
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64|ARM64)$")
+    list(APPEND PUNA_ISA_LIST neon neon_dotprod)
+    set(PUNA_ISA_FLAGS_neon "")
+    set(PUNA_ISA_FLAGS_neon_dotprod -march=armv8.2-a+dotprod+i8mm)
+endif()
+
+# Fills ${out} with the kernel units this compiler can build, and gives each its flags and definitions.
+# Call it from the directory that adds the sources: source properties are per directory.
+function(puna_isa_sources out definitions_out)
+    set(sources "")
+    set(definitions "")
+    foreach(isa IN LISTS PUNA_ISA_LIST)
+        if(NOT PUNA_ISA_ALL AND NOT isa STREQUAL "baseline")
+            continue()
+        endif()
+        set(source "${PROJECT_SOURCE_DIR}/lib/kernels/isa/${isa}.cpp")
+        if(NOT EXISTS "${source}")
+            continue()
+        endif()
+        string(TOUPPER "${isa}" upper)
+        set(flags ${PUNA_ISA_FLAGS_${isa}})
+        if(flags AND NOT MSVC)
+            string(REPLACE ";" " " flags_text "${flags}")
+            check_cxx_compiler_flag("${flags_text}" PUNA_COMPILER_HAS_${upper})
+            if(NOT PUNA_COMPILER_HAS_${upper})
+                message(STATUS "puna: this compiler cannot build the ${isa} kernels")
+                continue()
+            endif()
+        endif()
+        if(NOT MSVC)
+            list(APPEND flags -O3)  # after the build type's flags: kernels stay fast in Debug and under sanitizers
+        endif()
+        # Should a unit use Eigen, its weak functions carry the unit's instructions: they get a namespace of their own.
+        list(APPEND flags -UEigen -DEigen=puna_eigen_${isa})
+        set_source_files_properties("${source}" PROPERTIES
+            COMPILE_OPTIONS "${flags}" COMPILE_DEFINITIONS "PUNA_ISA_UNIT=${isa}")
+        list(APPEND sources "${source}")
+        list(APPEND definitions "PUNA_HAVE_ISA_${upper}=1")
+    endforeach()
+    set(${out} "${sources}" PARENT_SCOPE)
+    set(${definitions_out} "${definitions}" PARENT_SCOPE)
+endfunction()
