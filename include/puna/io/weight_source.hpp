@@ -58,6 +58,7 @@ struct VocabData {
   std::int32_t bos = 1, eos = 2, unknown = 0, pad = -1;
   std::int32_t prefix = -1, suffix = -1, middle = -1, eot = -1;  // Code Llama's infill tokens
   bool add_bos = true, add_eos = false, add_space_prefix = true, remove_extra_whitespaces = false;
+  std::string unknown_surface = " \xE2\x81\x87 ";  // what an unknown token decodes to
   std::string chat_template;  // the file's template text: recognised, never executed
 };
 
