@@ -50,7 +50,7 @@ endif()
 
 # --- a patched copy in the build tree ----------------------------------------------------------------------------
 set(_spm "${PROJECT_BINARY_DIR}/sentencepiece")
-set(_spm_stamp "5 ${_spm_version} ${_spm_origin}")  # the number counts changes of the patches below
+set(_spm_stamp "6 ${_spm_version} ${_spm_origin}")  # the number counts changes of the patches below
 set(_spm_old "")
 if(EXISTS "${_spm}/stamp")
     file(READ "${_spm}/stamp" _spm_old)
@@ -99,9 +99,10 @@ if(NOT _spm_old STREQUAL _spm_stamp)
         "std::cerr << \"Program terminated with an unrecoverable error.\" << std::endl" "(void)0")
     puna_patch("${_spm}/src/error.cc" "exit(-1)" "throw std::runtime_error(\"sentencepiece: unrecoverable error\")")
     puna_patch("${_spm}/src/error.cc" "exit(code)" "throw std::runtime_error(\"sentencepiece: unrecoverable error\")")
-    if(NOT _spm_version VERSION_LESS 0.2.0)  # and the reference to the command line flags that goes with them
-        puna_patch("${_spm}/src/error.cc" "ShutdownLibrary();" "")
-    endif()
+    # … and the reference to the command line flags that goes with them (not in a plain 0.1.97).
+    file(READ "${_spm}/src/error.cc" _error_cc)
+    string(REPLACE "ShutdownLibrary();" "" _error_cc "${_error_cc}")
+    file(WRITE "${_spm}/src/error.cc" "${_error_cc}")
     file(WRITE "${_spm}/stamp" "${_spm_stamp}")
 endif()
 

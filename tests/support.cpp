@@ -13,40 +13,40 @@ namespace puna_test {
 namespace {
 
 std::string environment(const char* name, const char* otherwise) {
-    const char* value = std::getenv(name);
-    return value != nullptr && *value != '\0' ? value : otherwise;
+  const char* value = std::getenv(name);
+  return value != nullptr && *value != '\0' ? value : otherwise;
 }
 
 // Tests run in parallel: a line is written at once, to a file opened for appending.
 void note(const char* file, const std::string& line) {
-    const std::string folder = environment("PUNA_RUN_DIR", "");
-    if (folder.empty()) return;
-    std::FILE* out = std::fopen((fs::path(folder) / file).string().c_str(), "ab");
-    if (out == nullptr) return;
-    std::fwrite(line.data(), 1, line.size(), out);
-    std::fclose(out);
+  const std::string folder = environment("PUNA_RUN_DIR", "");
+  if (folder.empty()) return;
+  std::FILE* out = std::fopen((fs::path(folder) / file).string().c_str(), "ab");
+  if (out == nullptr) return;
+  std::fwrite(line.data(), 1, line.size(), out);
+  std::fclose(out);
 }
 
 }  // namespace
 
 fs::path fixture(std::string_view relative) {
-    return fs::path(environment("PUNA_TEST_FIXTURES", PUNA_TEST_FIXTURES)) / fs::path(relative);
+  return fs::path(environment("PUNA_TEST_FIXTURES", PUNA_TEST_FIXTURES)) / fs::path(relative);
 }
 
 std::optional<fs::path> shared_data(std::string_view relative) {
-    fs::path path = fs::path(environment("PUNA_SHARED_DATA", PUNA_TEST_SHARED)) / fs::path(relative);
-    std::error_code ignored;
-    if (!fs::exists(path, ignored)) return std::nullopt;
-    return path;
+  fs::path path = fs::path(environment("PUNA_SHARED_DATA", PUNA_TEST_SHARED)) / fs::path(relative);
+  std::error_code ignored;
+  if (!fs::exists(path, ignored)) return std::nullopt;
+  return path;
 }
 
 void skip(std::string_view reason) {
-    const doctest::TestCaseData* test = doctest::getContextOptions()->currentTest;
-    std::string line = environment("PUNA_TEST_NAME", "test");
-    if (test != nullptr) line += std::string(": ") + test->m_name;
-    line += " - " + std::string(reason);
-    MESSAGE("skipped: " << line);
-    note("skipped.txt", line + "\n");
+  const doctest::TestCaseData* test = doctest::getContextOptions()->currentTest;
+  std::string line = environment("PUNA_TEST_NAME", "test");
+  if (test != nullptr) line += std::string(": ") + test->m_name;
+  line += " - " + std::string(reason);
+  MESSAGE("skipped: " << line);
+  note("skipped.txt", line + "\n");
 }
 
 void covered_isa(std::string_view isa) { note("isa.txt", std::string(isa) + "\n"); }
@@ -56,35 +56,35 @@ bool long_tests() { return environment("PUNA_TEST_ALL", "0") == "1"; }
 bool sanitized() { return !environment("PUNA_SANITIZE", "").empty(); }
 
 std::vector<std::uint8_t> read_file(const fs::path& path) {
-    std::ifstream in(path, std::ios::binary);
-    if (!in) throw std::runtime_error("cannot read " + path.string());
-    return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+  std::ifstream in(path, std::ios::binary);
+  if (!in) throw std::runtime_error("cannot read " + path.string());
+  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
 }
 
 std::string read_text(const fs::path& path) {
-    const auto bytes = read_file(path);
-    return {bytes.begin(), bytes.end()};
+  const auto bytes = read_file(path);
+  return {bytes.begin(), bytes.end()};
 }
 
 void write_file(const fs::path& path, const void* data, std::size_t size) {
-    std::ofstream out(path, std::ios::binary | std::ios::trunc);
-    out.write(static_cast<const char*>(data), static_cast<std::streamsize>(size));
-    if (!out) throw std::runtime_error("cannot write " + path.string());
+  std::ofstream out(path, std::ios::binary | std::ios::trunc);
+  out.write(static_cast<const char*>(data), static_cast<std::streamsize>(size));
+  if (!out) throw std::runtime_error("cannot write " + path.string());
 }
 
 void write_file(const fs::path& path, std::string_view text) { write_file(path, text.data(), text.size()); }
 
 TempDir::TempDir() {
-    static std::atomic<unsigned> count{0};
-    std::random_device random;
-    path_ = fs::temp_directory_path() /
-            ("puna-test-" + std::to_string(random()) + "-" + std::to_string(count.fetch_add(1)));
-    fs::create_directories(path_);
+  static std::atomic<unsigned> count{0};
+  std::random_device random;
+  path_ = fs::temp_directory_path() /
+      ("puna-test-" + std::to_string(random()) + "-" + std::to_string(count.fetch_add(1)));
+  fs::create_directories(path_);
 }
 
 TempDir::~TempDir() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
+  std::error_code ignored;
+  fs::remove_all(path_, ignored);
 }
 
 }  // namespace puna_test

@@ -39,29 +39,29 @@ void write_file(const fs::path& path, std::string_view text);
 
 // A folder that goes away with the object.
 class TempDir {
- public:
-    TempDir();
-    ~TempDir();
-    TempDir(const TempDir&) = delete;
-    TempDir& operator=(const TempDir&) = delete;
-    const fs::path& path() const { return path_; }
-    fs::path operator/(std::string_view name) const { return path_ / fs::path(name); }
+public:
+  TempDir();
+  ~TempDir();
+  TempDir(const TempDir&) = delete;
+  TempDir& operator=(const TempDir&) = delete;
+  const fs::path& path() const { return path_; }
+  fs::path operator/(std::string_view name) const { return path_ / fs::path(name); }
 
- private:
-    fs::path path_;
+private:
+  fs::path path_;
 };
 
 }  // namespace puna_test
 
 // Leaves the test case, noting why.
 #define PUNA_SKIP(reason)            \
-    do {                             \
-        ::puna_test::skip(reason);   \
-        return;                      \
-    } while (0)
+  do {                             \
+    ::puna_test::skip(reason);   \
+    return;                      \
+  } while (0)
 
 // fs::path variable = that shared file; leaves the test case where it is absent.
 #define PUNA_SHARED(variable, relative)                                                \
-    const auto variable##_found = ::puna_test::shared_data(relative);                  \
-    if (!variable##_found) PUNA_SKIP(std::string("needs shared data: ") + (relative)); \
-    const std::filesystem::path variable = *variable##_found
+  const auto variable##_found = ::puna_test::shared_data(relative);                  \
+  if (!variable##_found) PUNA_SKIP(std::string("needs shared data: ") + (relative)); \
+  const std::filesystem::path variable = *variable##_found

@@ -94,27 +94,27 @@ bool GetTestCounter();
 
 // Collects what is streamed after CHECK or LOG, in place of std::cerr.
 class Text {
- public:
-    template <typename T>
-    Text& operator<<(const T& value) {
-        stream_ << value;
-        return *this;
-    }
-    std::string str() const { return stream_.str(); }
+public:
+  template <typename T>
+  Text& operator<<(const T& value) {
+    stream_ << value;
+    return *this;
+  }
+  std::string str() const { return stream_.str(); }
 
- private:
-    std::ostringstream stream_;
+private:
+  std::ostringstream stream_;
 };
 
 // '&' binds weaker than '<<' and stronger than '?:', so it runs when the message is complete.
 struct Thrower {
-    [[noreturn]] int operator&(const Text& text) const { throw std::runtime_error(text.str()); }
+  [[noreturn]] int operator&(const Text& text) const { throw std::runtime_error(text.str()); }
 };
 
 template <typename T>
 T&& CheckNotNull(const char*, int, const char* expression, T&& t) {
-    if (t == nullptr) throw std::runtime_error(expression);
-    return std::forward<T>(t);
+  if (t == nullptr) throw std::runtime_error(expression);
+  return std::forward<T>(t);
 }
 }  // namespace error
 
@@ -128,12 +128,12 @@ inline const char* BaseName(const char* path) { return path; }
 
 // Below FATAL nothing is even formatted.
 #define LOG(severity)                                                                        \
-    (::sentencepiece::logging::LOG_##severity < ::sentencepiece::logging::LOG_FATAL)         \
-        ? 0                                                                                  \
-        : ::sentencepiece::error::Thrower() & ::sentencepiece::error::Text() << "sentencepiece: "
+  (::sentencepiece::logging::LOG_##severity < ::sentencepiece::logging::LOG_FATAL)         \
+    ? 0                                                                                  \
+    : ::sentencepiece::error::Thrower() & ::sentencepiece::error::Text() << "sentencepiece: "
 
 #define CHECK(condition) \
-    (condition) ? 0 : ::sentencepiece::error::Thrower() & ::sentencepiece::error::Text() << "[" #condition "] "
+  (condition) ? 0 : ::sentencepiece::error::Thrower() & ::sentencepiece::error::Text() << "[" #condition "] "
 
 #define CHECK_STREQ(a, b) CHECK_EQ(std::string(a), std::string(b))
 #define CHECK_EQ(a, b) CHECK((a) == (b))
@@ -147,21 +147,21 @@ inline const char* BaseName(const char* path) { return path; }
 #define FRIEND_TEST(a, b) friend class a##_Test_##b;
 
 #define CHECK_OK(expr)                             \
-    do {                                           \
-        const auto _status = expr;                 \
-        CHECK(_status.ok()) << _status.ToString(); \
-    } while (0)
+  do {                                           \
+    const auto _status = expr;                 \
+    CHECK(_status.ok()) << _status.ToString(); \
+  } while (0)
 
 #define CHECK_NOT_OK(expr)                          \
-    do {                                            \
-        const auto _status = expr;                  \
-        CHECK(!_status.ok()) << _status.ToString(); \
-    } while (0)
+  do {                                            \
+    const auto _status = expr;                  \
+    CHECK(!_status.ok()) << _status.ToString(); \
+  } while (0)
 
 #define RETURN_IF_ERROR(expr)                \
-    do {                                     \
-        const auto _status = expr;           \
-        if (!_status.ok()) return _status;   \
-    } while (0)
+  do {                                     \
+    const auto _status = expr;           \
+    if (!_status.ok()) return _status;   \
+  } while (0)
 
 #endif  // COMMON_H_
