@@ -27,13 +27,15 @@ enum class Isa : std::int32_t {
 };
 
 // 32 activations of one token, as the block types multiply with them: x[i] ~ d * q[i], d = max|x| / 127,
-// q = x / d rounded to nearest even. sum_lo and sum_hi are d * (sum of q[0..15]) and d * (sum of q[16..31]); qsum is the
-// integer sum of all 32, for kernels whose weight operand is unsigned.
+// q = x / d rounded to nearest even, never -128. qsum_lo and qsum_hi are the sums of q[0..15] and q[16..31], for weight
+// codes that carry an offset; sum_lo and sum_hi are d times these, for types with minimums.
+// A block that holds an infinity or a NaN has d = NaN and q = 0, so that the product shows it.
 struct alignas(16) ActBlock {
   float d;
   float sum_lo;
   float sum_hi;
-  std::int32_t qsum;
+  std::int16_t qsum_lo;
+  std::int16_t qsum_hi;
   std::int8_t q[32];
 };
 static_assert(sizeof(ActBlock) == 48);
