@@ -2,6 +2,7 @@
 // vocabulary and the metadata. The model does not know which file format it came from.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -50,6 +51,15 @@ struct WeightInfo {
   std::uint64_t columns = 0;  // the contiguous, input axis
 };
 
+// A tokenizer.json merges by the rank of a pair, which sentencepiece's one score per piece cannot always say.
+struct MergeRules {
+  std::vector<std::array<std::int32_t, 2>> merges;  // ids of the left and the right piece, best first
+  bool split_words = false;          // nothing merges over the beginning of a word
+  bool fuse_unknown = true;          // a run of unknown characters is one token
+  bool prefix_unless_space = false;  // the space before a text is left out where the text begins with one
+  bool prefix_once = false;          // only the very beginning of a text gets one, no part after an added token
+};
+
 // A vocabulary as plain arrays, checked by text/ before anything is built from it.
 struct VocabData {
   std::vector<std::string> pieces;
@@ -59,6 +69,7 @@ struct VocabData {
   std::int32_t prefix = -1, suffix = -1, middle = -1, eot = -1;  // Code Llama's infill tokens
   bool add_bos = true, add_eos = false, add_space_prefix = true, remove_extra_whitespaces = false;
   std::string unknown_surface = " \xE2\x81\x87 ";  // what an unknown token decodes to
+  std::shared_ptr<const MergeRules> merge_rules;    // a tokenizer.json's; null: scores decide, as in sentencepiece
   std::string chat_template;  // the file's template text: recognised, never executed
 };
 
@@ -92,7 +103,8 @@ class WeightSource {
 };
 
 // Recognises the container by its bytes, not its name: a GGUF, a Hugging Face folder, a Meta folder or .pth, a llama2.c
-// .bin. Throws Error(format | unsupported | io) naming file, field and value.
+// .bin. Throws Error(format | unsupported | io) naming file, field and value. What is returned is complete: every tensor
+// of every layer is there with the shape that the hyperparameters say (io/check_weights.hpp); output may be absent, tied.
 std::unique_ptr<WeightSource> open_weights(const std::string& path);
 std::unique_ptr<WeightSource> open_weights(std::shared_ptr<const File> file);  // single-file containers
 
@@ -110,5 +122,6 @@ struct Listing {
   std::optional<Hyperparameters> hyperparameters;  // when it is a Llama this library could load
 };
 Listing inspect(const std::string& path);
+Listing inspect(std::shared_ptr<const File> file);
 
 }  // namespace puna

@@ -8,8 +8,9 @@
 
 namespace puna {
 
-// Checked by check_vocab. Scores follow the merges' ranks, so that sentencepiece merges in the same order; a tokenizer
-// whose merges it cannot follow is Error(unsupported) with the reason.
+// Checked by check_vocab. Merges by its own ranked pairs (merge_rules), because sentencepiece, which ranks pieces, gives
+// other ids for some texts; the scores say the nearest that sentencepiece could do. What is not Llama's kind (another
+// normalizer, byte-level pieces and the like) is Error(unsupported) with the reason.
 VocabData parse_hf_tokenizer(const File& file);
 
 // vocab: how many tokens to read (the file does not say), 0 for all. Checked by check_vocab.

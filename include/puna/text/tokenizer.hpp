@@ -100,8 +100,8 @@ class Tokenizer {
     return static_cast<std::uint32_t>(type) - 1u;
   }
   void encode_fragment(std::string_view text, bool space_prefix, std::vector<std::int32_t>& ids) const;
-  // The longest piece that a parser of special tokens must see at text[at]: its id, or -1.
-  std::int32_t special_at(std::string_view text, std::size_t at) const;
+  // The longest piece with one of these attributes at text[at]: its id, or -1.
+  std::int32_t special_at(std::string_view text, std::size_t at, std::uint32_t attributes) const;
 
   VocabData vocab_;
   std::string name_;
