@@ -1,98 +1,85 @@
-# Every dependency is the system's where it is good enough, else a pinned download. Versions are the ones tried.
+# Every dependency is the system's where there is one, else a pinned download. All of them are headers to us:
+# CMake targets are left alone, since they bring link lines that we do not want (Debian's xsimd asks for -lxtl,
+# which does not exist; fmt's for a shared library).
 include(FetchContent)
 find_package(Threads REQUIRED)
 
-# --- Eigen 3.4 -----------------------------------------------------------------------------------------------------
-find_package(Eigen3 3.4 QUIET NO_MODULE)
-if(NOT TARGET Eigen3::Eigen)
-    FetchContent_Declare(puna_eigen3 URL https://gitlab.com/libeigen/eigen/-/archive/3.4.0/eigen-3.4.0.tar.gz
-        URL_HASH SHA256=8586084f71f9bde545ee7fa6d00288b264a2b7ac3607b974e54d13e7162c1c72 SOURCE_SUBDIR not-used)
-    FetchContent_MakeAvailable(puna_eigen3)
-    set(_eigen_include "${puna_eigen3_SOURCE_DIR}")
-else()
-    get_target_property(_eigen_include Eigen3::Eigen INTERFACE_INCLUDE_DIRECTORIES)
-endif()
+# puna_find_headers(NAME header FILE url URL sha256 HASH [subdir DIR] [suffixes DIR …])
+#   PUNA_<NAME>_DIR is where the headers are: the system's (PUNA_<NAME>_INCLUDE can be set by hand), or downloaded.
+function(puna_find_headers name)
+    cmake_parse_arguments(arg "" "header;url;sha256;subdir" "suffixes" ${ARGN})
+    find_path(PUNA_${name}_INCLUDE "${arg_header}" PATH_SUFFIXES ${arg_suffixes})
+    mark_as_advanced(PUNA_${name}_INCLUDE)
+    if(PUNA_${name}_INCLUDE)
+        set(PUNA_${name}_DIR "${PUNA_${name}_INCLUDE}" PARENT_SCOPE)
+        return()
+    endif()
+    string(TOLOWER "puna_${name}" content)
+    message(STATUS "puna: no ${arg_header} on this system, fetching ${arg_url}")
+    # The subdirectory does not exist: nothing of the dependency's own build is run.
+    FetchContent_Declare(${content} URL "${arg_url}" URL_HASH SHA256=${arg_sha256} SOURCE_SUBDIR not-built)
+    FetchContent_MakeAvailable(${content})
+    set(PUNA_${name}_DIR "${${content}_SOURCE_DIR}/${arg_subdir}" PARENT_SCOPE)
+endfunction()
 
-# --- xsimd 8.1 to 14 -----------------------------------------------------------------------------------------------
-# Only the headers are taken: Debian's CMake target links -lxtl, which does not exist.
+puna_find_headers(EIGEN header Eigen/Core suffixes eigen3
+    url https://gitlab.com/libeigen/eigen/-/archive/3.4.0/eigen-3.4.0.tar.bz2
+    sha256 b4c198460eba6f28d34894e3a5710998818515104d6e74e5cc331ce31e46e626)
+
+# xsimd 8.1 to 14; an older one is as good as none.
 find_path(PUNA_XSIMD_INCLUDE xsimd/xsimd.hpp)
-mark_as_advanced(PUNA_XSIMD_INCLUDE)
-set(_xsimd_major 0)
 if(PUNA_XSIMD_INCLUDE)
-    file(STRINGS "${PUNA_XSIMD_INCLUDE}/xsimd/config/xsimd_config.hpp" _xsimd_major
-         REGEX "define XSIMD_VERSION_MAJOR")
-    string(REGEX REPLACE "[^0-9]" "" _xsimd_major "${_xsimd_major}")
+    file(STRINGS "${PUNA_XSIMD_INCLUDE}/xsimd/config/xsimd_config.hpp" _xsimd REGEX "define XSIMD_VERSION_M[AI][JN]OR")
+    string(REGEX REPLACE "[^0-9]+" "." _xsimd "${_xsimd}")  # ".8.1."
+    string(REGEX MATCH "[0-9]+\\.[0-9]+" _xsimd "${_xsimd}")
+    if(_xsimd VERSION_LESS 8.1)
+        message(STATUS "puna: xsimd ${_xsimd} is too old")
+        set(PUNA_XSIMD_INCLUDE PUNA_XSIMD_INCLUDE-NOTFOUND CACHE PATH "" FORCE)
+        set(_xsimd_header no-such-header/xsimd.hpp)
+    endif()
 endif()
-if(_xsimd_major GREATER_EQUAL 8)
-    set(_xsimd_include "${PUNA_XSIMD_INCLUDE}")
-else()
-    FetchContent_Declare(puna_xsimd URL https://github.com/xtensor-stack/xsimd/archive/refs/tags/13.0.0.tar.gz
-        SOURCE_SUBDIR not-used)
-    FetchContent_MakeAvailable(puna_xsimd)
-    set(_xsimd_include "${puna_xsimd_SOURCE_DIR}/include")
+if(NOT DEFINED _xsimd_header)
+    set(_xsimd_header xsimd/xsimd.hpp)
 endif()
+puna_find_headers(XSIMD header ${_xsimd_header} subdir include
+    url https://github.com/xtensor-stack/xsimd/archive/13.2.0.tar.gz
+    sha256 edd8cd3d548c185adc70321c53c36df41abe64c1fe2c67bc6d93c3ecda82447a)
 
-# --- fmt and nlohmann-json, headers only -----------------------------------------------------------------------------
-find_path(PUNA_FMT_INCLUDE fmt/format-inl.h)
-mark_as_advanced(PUNA_FMT_INCLUDE)
-if(PUNA_FMT_INCLUDE)
-    set(_fmt_include "${PUNA_FMT_INCLUDE}")
-else()
-    FetchContent_Declare(puna_fmt URL https://github.com/fmtlib/fmt/archive/refs/tags/9.1.0.tar.gz
-        SOURCE_SUBDIR not-used)
-    FetchContent_MakeAvailable(puna_fmt)
-    set(_fmt_include "${puna_fmt_SOURCE_DIR}/include")
-endif()
-
-find_path(PUNA_JSON_INCLUDE nlohmann/json.hpp)
-mark_as_advanced(PUNA_JSON_INCLUDE)
-if(PUNA_JSON_INCLUDE)
-    set(_json_include "${PUNA_JSON_INCLUDE}")
-else()
-    FetchContent_Declare(puna_json URL https://github.com/nlohmann/json/releases/download/v3.11.2/json.tar.xz
-        SOURCE_SUBDIR not-used)
-    FetchContent_MakeAvailable(puna_json)
-    set(_json_include "${puna_json_SOURCE_DIR}/include")
-endif()
-
-# --- for the tool and the tests only -------------------------------------------------------------------------------
+puna_find_headers(FMT header fmt/format-inl.h subdir include
+    url https://github.com/fmtlib/fmt/archive/9.1.0.tar.gz
+    sha256 5dea48d1fcddc3ec571ce2058e13910a0d4a6bab4cc09a809d8b1dd1c88ae6f2)
+puna_find_headers(JSON header nlohmann/json.hpp subdir include
+    url https://github.com/nlohmann/json/releases/download/v3.11.3/json.tar.xz
+    sha256 d6c65aca6b1ed68e7a182f4757257b107ae403032760ed6ef121c9d55e81757d)
 if(PUNA_BUILD_CLI)
-    find_path(PUNA_CLI11_INCLUDE CLI/CLI.hpp)
-    mark_as_advanced(PUNA_CLI11_INCLUDE)
-    if(PUNA_CLI11_INCLUDE)
-        set(_cli11_include "${PUNA_CLI11_INCLUDE}")
-    else()
-        FetchContent_Declare(puna_cli11 URL https://github.com/CLIUtils/CLI11/archive/refs/tags/v2.1.2.tar.gz
-            SOURCE_SUBDIR not-used)
-        FetchContent_MakeAvailable(puna_cli11)
-        set(_cli11_include "${puna_cli11_SOURCE_DIR}/include")
-    endif()
-    add_library(puna_cli11 INTERFACE)
-    target_include_directories(puna_cli11 SYSTEM INTERFACE "${_cli11_include}")
+    puna_find_headers(CLI11 header CLI/CLI.hpp subdir include
+        url https://github.com/CLIUtils/CLI11/archive/v2.3.2.tar.gz
+        sha256 aac0ab42108131ac5d3344a9db0fdf25c4db652296641955720a4fbe52334e22)
+endif()
+if(PUNA_BUILD_TESTS)
+    puna_find_headers(DOCTEST header doctest/doctest.h
+        url https://github.com/doctest/doctest/archive/refs/tags/v2.4.11.tar.gz
+        sha256 632ed2c05a7f53fa961381497bf8069093f0d6628c5f26286161fbd32a560186)
 endif()
 
-if(PUNA_BUILD_TESTS)
-    find_path(PUNA_DOCTEST_INCLUDE doctest/doctest.h)
-    mark_as_advanced(PUNA_DOCTEST_INCLUDE)
-    if(PUNA_DOCTEST_INCLUDE)
-        set(_doctest_include "${PUNA_DOCTEST_INCLUDE}")
-    else()
-        FetchContent_Declare(puna_doctest URL https://github.com/doctest/doctest/archive/refs/tags/v2.4.11.tar.gz
-            SOURCE_SUBDIR not-used)
-        FetchContent_MakeAvailable(puna_doctest)
-        set(_doctest_include "${puna_doctest_SOURCE_DIR}")
-    endif()
-    add_library(puna_doctest INTERFACE)
-    target_include_directories(puna_doctest SYSTEM INTERFACE "${_doctest_include}")
-endif()
+# puna_system_headers(target DIR…): as system headers, but never /usr/include itself, which is searched anyway and
+# breaks the standard library's #include_next when it comes early.
+function(puna_system_headers target)
+    foreach(dir IN LISTS ARGN)
+        if(NOT dir STREQUAL "/usr/include")
+            target_include_directories(${target} SYSTEM INTERFACE "${dir}")
+        endif()
+    endforeach()
+endfunction()
 
 add_library(puna_headers INTERFACE)
-foreach(_include IN ITEMS ${_eigen_include} ${_xsimd_include} ${_fmt_include} ${_json_include})
-    # /usr/include as -isystem breaks #include_next of the standard library, and it is searched anyway.
-    if(NOT _include STREQUAL "/usr/include")
-        target_include_directories(puna_headers SYSTEM INTERFACE "${_include}")
-    endif()
-endforeach()
-target_compile_definitions(puna_headers INTERFACE FMT_HEADER_ONLY=1
+puna_system_headers(puna_headers ${PUNA_EIGEN_DIR} ${PUNA_XSIMD_DIR} ${PUNA_FMT_DIR} ${PUNA_JSON_DIR})
+target_compile_definitions(puna_headers INTERFACE
+    FMT_HEADER_ONLY=1
     Eigen=puna_eigen)  # ours must never meet a consumer's Eigen, compiled with other flags, at link time
 target_link_libraries(puna_headers INTERFACE Threads::Threads)
+
+add_library(puna_cli11 INTERFACE)
+puna_system_headers(puna_cli11 ${PUNA_CLI11_DIR})
+add_library(puna_doctest INTERFACE)
+puna_system_headers(puna_doctest ${PUNA_DOCTEST_DIR})

@@ -32,10 +32,11 @@ elseif(EXISTS "${PROJECT_SOURCE_DIR}/build/deps/sentencepiece/src/sentencepiece_
     set(_spm_origin "${PROJECT_SOURCE_DIR}/build/deps/sentencepiece")  # what ./dev obtained
 else()
     FetchContent_Declare(sentencepiece
-        URL https://github.com/google/sentencepiece/archive/refs/tags/v0.2.1.tar.gz
-        SOURCE_SUBDIR not-used)  # its own build is not ours: no trainer, no shared library, no tools
+        URL https://github.com/google/sentencepiece/releases/download/v0.2.1/sentencepiece-0.2.1.tar.gz
+        URL_HASH SHA256=8138cec27c2f2282f4a34d9a016e3374cd40e5c6e9cb335063db66a0a3b71fad
+        SOURCE_SUBDIR not-built)  # its own build is not ours: no trainer, no shared library, no tools
     FetchContent_MakeAvailable(sentencepiece)
-    set(_spm_origin "${sentencepiece_SOURCE_DIR}")
+    set(_spm_origin "${sentencepiece_SOURCE_DIR}/sentencepiece")
 endif()
 if(NOT EXISTS "${_spm_origin}/src/sentencepiece_processor.h" OR NOT EXISTS "${_spm_origin}/third_party/protobuf-lite")
     message(FATAL_ERROR "No sentencepiece sources with a bundled protobuf-lite in '${_spm_origin}'. "
