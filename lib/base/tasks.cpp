@@ -134,8 +134,10 @@ struct TaskSystem::Pool {
   std::vector<std::thread> threads;
 };
 
+std::uint32_t default_threads() noexcept { return std::max(1u, std::thread::hardware_concurrency()); }
+
 TaskSystem::TaskSystem(std::uint32_t threads, std::uint32_t spin_us, HostTasks host)
-    : width_(threads ? std::min(threads, 1024u) : std::max(1u, std::thread::hardware_concurrency())), host_(host) {
+    : width_(threads ? std::min(threads, 1024u) : default_threads()), host_(host) {
   if (!host_.parallel_for && width_ > 1) pool_ = std::make_unique<Pool>(width_ - 1, spin_us);
 }
 

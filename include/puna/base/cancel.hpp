@@ -5,16 +5,21 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <utility>
 
 namespace puna {
 
 class CancelToken {
  public:
+  CancelToken() = default;
+  // Also tripped when its parent is.
+  explicit CancelToken(std::shared_ptr<const CancelToken> parent) : parent_(std::move(parent)) {}
   void trip() noexcept { tripped_.store(true, std::memory_order_relaxed); }
-  bool tripped() const noexcept { return tripped_.load(std::memory_order_relaxed); }
+  bool tripped() const noexcept { return tripped_.load(std::memory_order_relaxed) || (parent_ && parent_->tripped()); }
 
  private:
   std::atomic<bool> tripped_{false};
+  std::shared_ptr<const CancelToken> parent_;
 };
 
 using CancelRef = std::shared_ptr<CancelToken>;
@@ -27,7 +32,8 @@ class Deadline {
   Deadline() = default;
   static Deadline after(double milliseconds) {
     Deadline d;
-    d.end_ = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double, std::milli>(milliseconds));
+    d.end_ = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double, std::milli>(
+                                    milliseconds < 1e12 ? milliseconds : 1e12));
     d.bounded_ = true;
     return d;
   }

@@ -32,6 +32,8 @@ struct HostTasks {
   void* user = nullptr;
 };
 
+std::uint32_t default_threads() noexcept;  // one per core
+
 class TaskSystem {
  public:
   // threads: the width, the caller included; 0 for one per core.

@@ -1,0 +1,117 @@
+// Layouts of puna.h, pinned: a change here breaks binaries that exist. 64-bit and 32-bit machines, whatever the ABI says
+// about aligning 8-byte members (i386 System V: 4; armhf, Win32, wasm32: 8): such members stand at multiples of 8.
+#include "puna.h"
+#include "puna/base/status.hpp"
+#include "puna/infer/generate.hpp"
+#include "puna/io/weight_source.hpp"
+
+namespace {
+
+constexpr bool wide = sizeof(void*) == 8;
+constexpr std::size_t at(std::size_t on64, std::size_t on32) { return wide ? on64 : on32; }
+
+#define PUNA_AT(type, field, on64, on32) static_assert(offsetof(type, field) == at(on64, on32), #type "." #field)
+#define PUNA_SIZE(type, on64, on32) static_assert(sizeof(type) == at(on64, on32), #type)
+
+PUNA_AT(puna_error, code, 4, 4);
+PUNA_AT(puna_error, user_code, 8, 8);
+PUNA_AT(puna_error, text, 16, 16);
+PUNA_SIZE(puna_error, 512, 512);
+
+PUNA_AT(puna_progress, phase, 4, 4);
+PUNA_AT(puna_progress, done, 8, 8);
+PUNA_AT(puna_progress, total, 16, 16);
+PUNA_AT(puna_progress, elapsed_ms, 24, 24);
+PUNA_SIZE(puna_progress, 32, 32);
+
+PUNA_AT(puna_model_options, flags, 4, 4);
+PUNA_AT(puna_model_options, tokenizer, 8, 8);
+PUNA_AT(puna_model_options, cancel, 16, 12);
+PUNA_AT(puna_model_options, progress, 24, 16);
+PUNA_AT(puna_model_options, progress_user, 32, 20);
+PUNA_SIZE(puna_model_options, 40, 24);
+
+PUNA_AT(puna_session_options, context, 4, 4);
+PUNA_AT(puna_session_options, cache_tokens, 12, 12);
+PUNA_AT(puna_session_options, cache_type, 24, 24);
+PUNA_AT(puna_session_options, threads, 28, 28);
+PUNA_SIZE(puna_session_options, 32, 32);
+
+PUNA_SIZE(puna_token_logprob, 8, 8);
+PUNA_AT(puna_token_event, id, 4, 4);
+PUNA_AT(puna_token_event, text, 8, 8);
+PUNA_AT(puna_token_event, top, 24, 16);
+PUNA_AT(puna_token_event, top_count, 32, 20);
+PUNA_AT(puna_token_event, logprob, 36, 24);
+PUNA_SIZE(puna_token_event, 40, 28);
+
+PUNA_AT(puna_generate_options, flags, 4, 4);
+PUNA_AT(puna_generate_options, max_tokens, 8, 8);
+PUNA_AT(puna_generate_options, stop_count, 20, 20);
+PUNA_AT(puna_generate_options, stop, 24, 24);
+PUNA_AT(puna_generate_options, sampler, 32, 28);
+PUNA_AT(puna_generate_options, prompt_ids, 40, 32);
+PUNA_AT(puna_generate_options, cancel, 56, 40);
+PUNA_AT(puna_generate_options, on_token, 80, 52);
+PUNA_SIZE(puna_generate_options, 96, 60);
+
+PUNA_AT(puna_generate_result, stop, 4, 4);
+PUNA_AT(puna_generate_result, prompt_ms, 16, 16);
+PUNA_SIZE(puna_generate_result, 32, 32);
+
+PUNA_AT(puna_runtime_options, threads, 4, 4);
+PUNA_AT(puna_runtime_options, memory_limit, 8, 8);
+PUNA_AT(puna_runtime_options, spin_us, 16, 16);
+PUNA_AT(puna_runtime_options, allocate, 24, 24);
+PUNA_AT(puna_runtime_options, log, 48, 36);
+PUNA_AT(puna_runtime_options, parallel_for, 64, 44);
+PUNA_AT(puna_runtime_options, tasks_user, 72, 48);
+
+PUNA_AT(puna_runtime_info, threads, 4, 4);
+PUNA_AT(puna_runtime_info, memory_used, 8, 8);
+PUNA_AT(puna_runtime_info, isa, 32, 32);
+PUNA_SIZE(puna_runtime_info, 64, 64);
+
+PUNA_AT(puna_source, kind, 4, 4);
+PUNA_AT(puna_source, offset, 16, 16);
+PUNA_AT(puna_source, size, 24, 24);
+PUNA_AT(puna_source, path, 32, 32);
+PUNA_AT(puna_source, sha256, 64, 48);
+
+PUNA_AT(puna_model_info, dim, 4, 4);
+PUNA_AT(puna_model_info, parameters, 40, 40);
+PUNA_AT(puna_model_info, rope_theta, 64, 64);
+PUNA_SIZE(puna_model_info, 72, 72);
+
+PUNA_AT(puna_plan, memory_bytes, 8, 8);
+PUNA_SIZE(puna_plan, 56, 56);
+
+PUNA_AT(puna_tensor_info, name, 8, 8);
+PUNA_AT(puna_tensor_info, bytes, 32, 24);
+
+PUNA_SIZE(puna_encode_options, 24, 24);
+PUNA_AT(puna_token_info, piece, 8, 8);
+PUNA_AT(puna_token_info, score, 24, 16);
+
+PUNA_AT(puna_batch, ids, 8, 8);
+PUNA_AT(puna_batch, want_logits, 40, 24);
+
+PUNA_AT(puna_perplexity_options, context, 8, 8);
+PUNA_AT(puna_perplexity_options, cancel, 16, 16);
+PUNA_AT(puna_perplexity, nll, 8, 8);
+PUNA_SIZE(puna_perplexity, 32, 32);
+
+// The core's codes are the ABI's.
+constexpr bool same(puna::Code code, std::int32_t status) { return static_cast<std::int32_t>(code) == status; }
+static_assert(same(puna::Code::ok, PUNA_OK) && same(puna::Code::argument, PUNA_E_ARGUMENT) && same(puna::Code::memory, PUNA_E_MEMORY));
+static_assert(same(puna::Code::io, PUNA_E_IO) && same(puna::Code::format, PUNA_E_FORMAT) && same(puna::Code::unsupported, PUNA_E_UNSUPPORTED));
+static_assert(same(puna::Code::context_full, PUNA_E_CONTEXT_FULL) && same(puna::Code::cancelled, PUNA_E_CANCELLED));
+static_assert(same(puna::Code::callback, PUNA_E_CALLBACK) && same(puna::Code::busy, PUNA_E_BUSY) && same(puna::Code::state, PUNA_E_STATE));
+static_assert(same(puna::Code::hash, PUNA_E_HASH) && same(puna::Code::encoding, PUNA_E_ENCODING) && same(puna::Code::internal, PUNA_E_INTERNAL));
+static_assert(static_cast<int>(puna::StopCause::eos) == PUNA_STOP_EOS && static_cast<int>(puna::StopCause::length) == PUNA_STOP_LENGTH);
+static_assert(static_cast<int>(puna::StopCause::context) == PUNA_STOP_CONTEXT && static_cast<int>(puna::StopCause::stop_string) == PUNA_STOP_STRING);
+static_assert(static_cast<int>(puna::DType::f32) == PUNA_CACHE_F32 && static_cast<int>(puna::DType::f16) == PUNA_CACHE_F16);
+static_assert(puna::token_normal == PUNA_TOKEN_NORMAL && puna::token_unknown == PUNA_TOKEN_UNKNOWN && puna::token_control == PUNA_TOKEN_CONTROL);
+static_assert(puna::token_user_defined == PUNA_TOKEN_USER_DEFINED && puna::token_unused == PUNA_TOKEN_UNUSED && puna::token_byte == PUNA_TOKEN_BYTE);
+
+}  // namespace
