@@ -1,0 +1,7 @@
+#if !defined(PUNA_ISA_UNIT)
+#define PUNA_ISA_UNIT avx2
+#endif
+#include "kernels/impl/arch_avx2.hpp"
+#include "kernels/impl/unit.hpp"
+
+constinit const puna::Kernels puna::kernels_avx2 = puna::make_table<puna::Avx2>(puna::Isa::avx2, "avx2");

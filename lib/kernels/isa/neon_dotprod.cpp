@@ -1,0 +1,7 @@
+#if !defined(PUNA_ISA_UNIT)
+#define PUNA_ISA_UNIT neon_dotprod
+#endif
+#include "kernels/impl/arch_neon.hpp"
+#include "kernels/impl/unit.hpp"
+
+constinit const puna::Kernels puna::kernels_neon_dotprod = puna::make_table<puna::Neon>(puna::Isa::neon_dotprod, "neon_dotprod");
