@@ -179,7 +179,8 @@ void Sampler::prepare(std::size_t vocab, std::size_t history) {
         fail(Code::argument, "a logit bias is for token " + std::to_string(bias->biases.back().first) +
                                  ", but there are " + std::to_string(vocab) + " logits");
   const std::size_t keep = std::max(keep_, history);
-  candidates_.prepare(*memory_, vocab, keep);
+  const bool dry = std::any_of(steps_.begin(), steps_.end(), [](const auto& s) { return std::holds_alternative<DryStep>(s); });
+  candidates_.prepare(*memory_, vocab, dry ? keep : 0);
   history_.reserve(2 * keep);
   keep_ = keep;
 }

@@ -30,27 +30,22 @@ void TopKStep::apply(Candidates& c, History) const {
   if (k >= c.size()) return;
   std::uint64_t* keys = c.keys();
   const auto logits = c.logits();
-  const auto key = [&](std::size_t i) { return Candidates::likely_first(logits[i], i); };
   // The k smallest keys seen, with room for as many more before the rest is cut off again: most never enter.
   const std::size_t room = std::min<std::size_t>(c.size(), 2 * static_cast<std::size_t>(k));
-  std::uint64_t limit = std::numeric_limits<std::uint64_t>::max();
+  float floor = -std::numeric_limits<float>::infinity();
   std::size_t held = 0;
   const auto cut = [&] {
     std::nth_element(keys, keys + (k - 1), keys + held);
-    limit = keys[k - 1];
+    floor = logits[Candidates::place_of(keys[k - 1])];
     held = k;
   };
-  for (std::size_t i = 0; i < c.size(); ++i) {
-    const std::uint64_t mine = key(i);
-    if (mine > limit) continue;
-    if (held == room) {
-      cut();
-      if (mine > limit) continue;
-    }
-    keys[held++] = mine;
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    if (logits[i] < floor) continue;
+    if (held == room) cut();
+    keys[held++] = Candidates::likely_first(logits[i], i);
   }
   cut();
-  c.keep_up_to(limit, key);
+  c.keep_keys(k);
 }
 
 void TopPStep::apply(Candidates& c, History) const {
@@ -59,23 +54,22 @@ void TopPStep::apply(Candidates& c, History) const {
   const double total = c.weigh();
   const auto weights = c.weights();
   const auto logits = c.logits();
-  const auto key = [&](std::size_t i) { return Candidates::likely_first(logits[i], i); };
   // Tokens below (1 - p) / n have less than 1 - p together, so all of them go, and need no sorting. The last factor
   // is for rounding; where it did not suffice, or min_keep wants more, all are sorted.
   double floor = total * (1 - p) / static_cast<double>(n) * 0.999;
   for (;;) {
+    std::uint64_t* keys = c.keys();
     std::size_t count = 0;
-    for (std::size_t i = 0; i < n; ++i)
-      if (weights[i] >= floor) c.keys()[count++] = key(i);
+    for (std::size_t i = 0; i < n; ++i) {
+      keys[count] = Candidates::likely_first(logits[i], i);
+      count += weights[i] >= floor ? 1u : 0u;
+    }
     c.sort_keys(count);
-    const std::uint64_t* keys = c.keys();
+    keys = c.keys();
     double before = 0;
     std::size_t kept = 0;
     while (kept < count && (kept < min_keep || before <= p * total)) before += weights[Candidates::place_of(keys[kept++])];
-    if (kept < count || count == n) {
-      c.keep_up_to(keys[kept - 1], key);
-      return;
-    }
+    if (kept < count || count == n) return c.keep_keys(kept);
     floor = 0;
   }
 }
@@ -96,18 +90,18 @@ void TypicalStep::apply(Candidates& c, History) const {
   for (std::size_t i = 0; i < c.size(); ++i)
     if (weights[i] > 0) entropy += weights[i] / total * surprise(i);
   // Distance from the entropy as a float32, whose bits ascend with it; then by id.
-  const auto key = [&](std::size_t i) {
+  std::uint64_t* keys = c.keys();
+  for (std::size_t i = 0; i < c.size(); ++i) {
     const double distance = surprise(i) - entropy;
     const auto bits = std::bit_cast<std::uint32_t>(static_cast<float>(distance < 0 ? -distance : distance));
-    return (static_cast<std::uint64_t>(bits) << 32) | static_cast<std::uint32_t>(i);
-  };
-  for (std::size_t i = 0; i < c.size(); ++i) c.keys()[i] = key(i);
+    keys[i] = (static_cast<std::uint64_t>(bits) << 32) | static_cast<std::uint32_t>(i);
+  }
   c.sort_keys(c.size());
-  const std::uint64_t* keys = c.keys();
+  keys = c.keys();
   double sum = 0;
   std::size_t kept = 0;
   while (kept < c.size() && (kept == 0 || sum < p * total)) sum += weights[Candidates::place_of(keys[kept++])];
-  c.keep_up_to(keys[kept - 1], key);
+  c.keep_keys(kept);
 }
 
 void MirostatStep::apply(Candidates& c, History) const {

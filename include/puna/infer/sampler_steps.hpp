@@ -5,6 +5,7 @@
 // Sums run in double over ascending ids, or over the total order where a definition says so.
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -21,7 +22,7 @@ inline constexpr std::uint32_t whole_history = 0xffffffffu;
 
 class Candidates {
  public:
-  // Makes room for a vocabulary, and for repetition lengths over a history. Keeps what is already large enough.
+  // Makes room for a vocabulary, and for repetition lengths over a history (DRY). Keeps what is already large enough.
   void prepare(Memory& memory, std::size_t vocab, std::size_t history);
   std::size_t vocab() const noexcept { return logits_.size(); }
 
@@ -43,17 +44,19 @@ class Candidates {
   double below_best(std::size_t i, float best) const noexcept;
 
   // Sorting: keys whose ascending order is what is wanted, place (index) in the low 32 bits.
-  static std::uint64_t likely_first(float logit, std::size_t place) noexcept;
+  // By descending logit, then ascending place; -0 and +0 are one number.
+  static std::uint64_t likely_first(float logit, std::size_t place) noexcept {
+    const auto bits = std::bit_cast<std::uint32_t>(logit + 0.0f);  // -0 + 0 = +0
+    const std::uint32_t descending = (bits >> 31) ? bits : bits ^ 0x7fffffffu;
+    return (static_cast<std::uint64_t>(descending) << 32) | static_cast<std::uint32_t>(place);
+  }
   static std::size_t place_of(std::uint64_t key) noexcept { return static_cast<std::uint32_t>(key); }
   std::uint64_t* keys() noexcept { return keys_.data(); }
   void sort_keys(std::size_t count);  // the keys must come with ascending places
 
   void keep_only(std::size_t place);
-  // Drops every candidate whose key, by the function given, is above `last`.
-  template <class Key>
-  void keep_up_to(std::uint64_t last, Key&& key) {
-    keep_if([&](std::size_t i) { return key(i) <= last; });
-  }
+  // Keeps those of the first `count` keys, which may stand in any order.
+  void keep_keys(std::size_t count);
   template <class Predicate>
   void keep_if(Predicate&& keep) {
     std::size_t kept = 0;
