@@ -264,7 +264,23 @@ void put_float(std::string& out, std::uint32_t field, float value) {
   for (unsigned shift = 0; shift < 32; shift += 8) out += static_cast<char>(u >> shift & 0xff);
 }
 
-std::string trainer_spec(const VocabData& vocab) {
+// sentencepiece finds a control piece of one character in text, then fails to account for it. No other control piece can
+// ever match, so these get a longer name, which nobody sees: our own Tokenizer knows them by the name in the file.
+std::string piece_for_proto(const VocabData& vocab, std::size_t id, std::size_t longest) {
+  const std::string& piece = vocab.pieces[id];
+  if (vocab.types[id] != 3 || utf8_length(piece, 0) != piece.size()) return piece;
+  std::string name = "<control " + std::to_string(id) + ">";
+  if (name.size() <= longest) name.resize(longest + 1, '>');  // no piece is that long
+  return name;
+}
+
+std::size_t longest_piece(const VocabData& vocab) {
+  std::size_t longest = 0;
+  for (const std::string& piece : vocab.pieces) longest = std::max(longest, piece.size());
+  return longest;
+}
+
+std::string trainer_spec(const VocabData& vocab, std::size_t longest) {
   std::string out;
   put_number(out, 3, 2);
   put_number(out, 4, static_cast<std::int64_t>(vocab.pieces.size()));
@@ -275,7 +291,7 @@ std::string trainer_spec(const VocabData& vocab) {
   put_number(out, 43, vocab.pad);
   put_bytes(out, 44, vocab.unknown_surface);
   const auto name = [&](std::uint32_t field, std::int32_t id) {
-    if (id >= 0) put_bytes(out, field, vocab.pieces[static_cast<std::size_t>(id)]);
+    if (id >= 0) put_bytes(out, field, piece_for_proto(vocab, static_cast<std::size_t>(id), longest));
   };
   name(45, vocab.unknown);
   name(46, vocab.bos);
@@ -299,16 +315,17 @@ VocabData parse_spm_model(const File& file) {
 }
 
 std::string build_model_proto(const VocabData& vocab, bool space_prefix) {
+  const std::size_t longest = longest_piece(vocab);
   std::string out;
   std::string piece;
   for (std::size_t i = 0; i < vocab.pieces.size(); ++i) {
     piece.clear();
-    put_bytes(piece, 1, vocab.pieces[i]);
+    put_bytes(piece, 1, piece_for_proto(vocab, i, longest));
     put_float(piece, 2, vocab.scores[i]);
     put_number(piece, 3, vocab.types[i]);
     put_bytes(out, 1, piece);
   }
-  put_bytes(out, 2, trainer_spec(vocab));
+  put_bytes(out, 2, trainer_spec(vocab, longest));
   std::string normalizer;
   put_bytes(normalizer, 1, "identity");
   put_number(normalizer, 3, space_prefix ? 1 : 0);
