@@ -75,6 +75,7 @@ endfunction()
 add_library(puna_headers INTERFACE)
 puna_system_headers(puna_headers ${PUNA_EIGEN_DIR} ${PUNA_XSIMD_DIR} ${PUNA_FMT_DIR} ${PUNA_JSON_DIR})
 target_compile_definitions(puna_headers INTERFACE
+    NDEBUG  # our own code has no assert; those in other people's headers may not end the host in a debug build either
     FMT_HEADER_ONLY=1
     Eigen=puna_eigen)  # ours must never meet a consumer's Eigen, compiled with other flags, at link time
 target_link_libraries(puna_headers INTERFACE Threads::Threads)

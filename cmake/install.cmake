@@ -27,6 +27,14 @@ write_basic_package_version_file("${PROJECT_BINARY_DIR}/puna-config-version.cmak
 install(FILES "${PROJECT_BINARY_DIR}/puna-config.cmake" "${PROJECT_BINARY_DIR}/puna-config-version.cmake"
     DESTINATION ${PUNA_INSTALL_CMAKEDIR})
 
+# Relative to prefix, so that an installed tree can be moved; a distribution may have given absolute folders.
+foreach(_dir IN ITEMS LIBDIR INCLUDEDIR)
+    if(IS_ABSOLUTE "${CMAKE_INSTALL_${_dir}}")
+        set(PUNA_PC_${_dir} "${CMAKE_INSTALL_${_dir}}")
+    else()
+        set(PUNA_PC_${_dir} "\${prefix}/${CMAKE_INSTALL_${_dir}}")
+    endif()
+endforeach()
 configure_file(cmake/puna.pc.in "${PROJECT_BINARY_DIR}/puna.pc" @ONLY)
 install(FILES "${PROJECT_BINARY_DIR}/puna.pc" DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 

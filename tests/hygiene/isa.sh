@@ -5,8 +5,7 @@ set -euo pipefail
 nm=$1
 bad=0
 checked=0
-IFS=';' read -r -a objects <<<"$2"
-for object in "${objects[@]}"; do
+while IFS= read -r object; do
     case $object in */kernels/isa/*) ;; *) continue ;; esac
     isa=$(basename "$object")
     isa=${isa%%.*}
@@ -20,6 +19,6 @@ for object in "${objects[@]}"; do
         printf '%s\n' "$leaks" | sed "s/^/$isa leaks: /"
         bad=1
     fi
-done
+done <"$2"
 echo "$checked units checked"
 exit $bad

@@ -15,5 +15,5 @@ while IFS= read -r -d '' file; do
         printf '%s\n' "$hits" | sed "s|^|$file:|"
         bad=1
     fi
-done < <(find include lib capi/src capi/include -type f \( -name '*.hpp' -o -name '*.cpp' -o -name '*.h' \) -print0 | sort -z)
+done < <(find include lib capi -type f \( -name '*.hpp' -o -name '*.cpp' -o -name '*.h' \) -print0 | sort -z)
 exit $bad
