@@ -1,0 +1,50 @@
+#include <nlohmann/json.hpp>
+
+#include "cli.hpp"
+#include "terminal.hpp"
+
+#include <fmt/format.h>
+
+namespace cli {
+namespace {
+
+std::string bytes(std::uint64_t n) {
+  return n < 10'000'000 ? fmt::format("{:.1f} KB", static_cast<double>(n) / 1e3)
+                        : fmt::format("{:.1f} MB", static_cast<double>(n) / 1e6);
+}
+
+}  // namespace
+
+int run_plan(const Arguments& arguments) {
+  CommandLine line("plan", "Memory and disk that a task will need, told from the header before anything is allocated.",
+                   "  puna plan -m llama.gguf --task generate --context 4096\n"
+                   "  puna plan --synthetic 7b --type q4_0");
+  std::string task = "generate";
+  line.text("--task", task, "TASK", "generate (default)");
+  line.add_model();
+  line.add_synthetic();
+  line.add_cache();
+  line.add_output();
+  if (!line.parse(arguments)) return exit_ok;
+  if (task != "generate") throw Usage("--task: '" + printable(task, 60) + "' is not generate");
+
+  ModelFiles files(line.options());
+  const puna::SessionOptions session = session_options(line.options());
+  puna_plan plan{};
+  puna::call(puna_plan_generate, &files.model(), &files.model_options(), &session, &plan, sizeof plan);
+  if (line.options().json)
+    write_json({{"memory_bytes", plan.memory_bytes},
+                {"weight_bytes", plan.weight_bytes},
+                {"copied_bytes", plan.copied_bytes},
+                {"cache_bytes", plan.cache_bytes},
+                {"workspace_bytes", plan.workspace_bytes},
+                {"disk_bytes", plan.disk_bytes}});
+  else
+    write_out(fmt::format("memory     {}\n  weights  {} ({} copied, the rest mapped from the file)\n  cache    {}\n"
+                          "  work     {}\ndisk       {}\n",
+                          bytes(plan.memory_bytes), bytes(plan.weight_bytes), bytes(plan.copied_bytes),
+                          bytes(plan.cache_bytes), bytes(plan.workspace_bytes), bytes(plan.disk_bytes)));
+  return exit_ok;
+}
+
+}  // namespace cli

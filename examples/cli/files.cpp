@@ -1,0 +1,90 @@
+#include "files.hpp"
+
+#include <bit>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <iterator>
+#include <random>
+
+#include "cli.hpp"
+
+#include <fmt/format.h>
+
+namespace cli {
+namespace {
+
+std::string reason() { return errno ? std::strerror(errno) : "unknown reason"; }
+
+std::string read_stdin() {
+  std::string text;
+  char buffer[1 << 16];
+  while (const std::size_t n = std::fread(buffer, 1, sizeof buffer, stdin)) text.append(buffer, n);
+  if (std::ferror(stdin)) throw Failed("cannot read stdin: " + reason());
+  return text;
+}
+
+}  // namespace
+
+std::filesystem::path utf8_path(const std::string& name) {
+  return {std::u8string(name.begin(), name.end())};
+}
+
+std::string read_text(const std::string& name) {
+  if (name == "-") return read_stdin();
+  const std::filesystem::path path = utf8_path(name);
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error)) throw Failed(fmt::format("cannot read '{}': it is a folder", name));
+  errno = 0;
+  std::ifstream in(path, std::ios::binary);
+  if (!in) throw Failed(fmt::format("cannot read '{}': {}", name, reason()));
+  std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+  if (in.bad()) throw Failed(fmt::format("cannot read '{}': {}", name, reason()));
+  return text;
+}
+
+AtomicFile::AtomicFile(const std::string& name) : name_(name), target_(utf8_path(name)), temporary_(target_) {
+  temporary_ += fmt::format(".{:08x}.tmp", std::random_device{}());
+  errno = 0;
+  out_.open(temporary_, std::ios::binary | std::ios::trunc);
+  if (!out_) fail("cannot write");
+}
+
+AtomicFile::~AtomicFile() {
+  if (committed_) return;
+  out_.close();
+  std::error_code ignored;
+  std::filesystem::remove(temporary_, ignored);
+}
+
+void AtomicFile::write(const void* data, std::size_t size) {
+  errno = 0;
+  if (!out_.write(static_cast<const char*>(data), static_cast<std::streamsize>(size))) fail("cannot write");
+}
+
+void AtomicFile::commit() {
+  errno = 0;
+  out_.close();
+  if (!out_) fail("cannot write");
+  std::error_code error;
+  std::filesystem::rename(temporary_, target_, error);
+  if (error) throw Failed(fmt::format("cannot write '{}': {}", name_, error.message()));
+  committed_ = true;
+}
+
+void AtomicFile::fail(const char* what) { throw Failed(fmt::format("{} '{}': {}", what, name_, reason())); }
+
+NpyMatrix::NpyMatrix(const std::string& name, std::uint64_t rows, std::uint64_t columns) : file_(name) {
+  std::string header = fmt::format("{{'descr': '{}f4', 'fortran_order': False, 'shape': ({}, {}), }}",
+                                   std::endian::native == std::endian::little ? '<' : '>', rows, columns);
+  constexpr std::size_t prefix = 10;  // magic, version 1.0, length
+  header.append(64 - (prefix + header.size() + 1) % 64, ' ');
+  header += '\n';
+  const auto size = static_cast<unsigned>(header.size());
+  const unsigned char begin[prefix] = {0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0, static_cast<unsigned char>(size & 255),
+                                       static_cast<unsigned char>(size >> 8)};
+  file_.write(begin, prefix);
+  file_.write(header.data(), header.size());
+}
+
+}  // namespace cli
