@@ -83,7 +83,7 @@ void detect_features(Cpu& cpu) {
   cpu.avx_vnni = cpu.avx2 && bit(seven_one.a, 4);
   cpu.avx512 = cpu.avx2 && zmm && bit(seven.b, 16) && bit(seven.b, 17) && bit(seven.b, 28) && bit(seven.b, 30) &&
                bit(seven.b, 31);
-  cpu.avx512_vnni = cpu.avx512 && bit(seven.c, 11) && bit(seven_one.a, 5);
+  cpu.avx512_vnni = cpu.avx512 && bit(seven.c, 11);
 }
 
 #endif

@@ -14,7 +14,7 @@ struct Cpu {
   bool avx2 = false;         // with FMA, F16C, BMI, BMI2, and ymm state kept by the system
   bool avx_vnni = false;
   bool avx512 = false;       // F, CD, DQ, BW, VL, and zmm state kept
-  bool avx512_vnni = false;  // and VNNI and BF16, as that unit is compiled with both
+  bool avx512_vnni = false;
   bool neon = false;
   bool dotprod = false;
 };

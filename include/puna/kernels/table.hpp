@@ -21,9 +21,9 @@ enum class Isa : std::int32_t {
   avx2 = 2,       // AVX2, FMA, F16C
   avx_vnni = 3,   // avx2 and 256-bit VNNI
   avx512 = 4,     // F, CD, DQ, BW, VL
-  avx512_vnni = 5,  // avx512, VNNI (and BF16)
+  avx512_vnni = 5,  // avx512 and VNNI
   neon = 16,
-  neon_dotprod = 17,  // dotprod (and i8mm where compiled so)
+  neon_dotprod = 17,
 };
 
 // 32 activations of one token, as the block types multiply with them: x[i] ~ d * q[i], d = max|x| / 127,
