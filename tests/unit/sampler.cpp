@@ -153,6 +153,13 @@ TEST_CASE("infinite logits: -inf is never drawn, +inf takes all, NaN and nothing
     REQUIRE(chain.sample(some) % 2 == 1);
     REQUIRE(chain.sample(forced) % 2 == 1);
   }
+  // Even where every other logit is at the bottom of what float32 holds, a banned token is not drawn.
+  const std::vector<float> low{-inf, -3e38f, -inf, -3.4e38f};
+  Sampler scaled(2);
+  scaled.add_penalties(whole_history, 2, 0.5, 0);
+  scaled.add_temperature(0.1);
+  for (int id = 0; id < 4; ++id) scaled.accept(id);
+  for (int i = 0; i < 200; ++i) REQUIRE(scaled.sample(low) % 2 == 1);
   const auto before = chain.save();
   CHECK(says(error_of([&] { chain.sample(std::vector<float>{1, NAN, 2}); }), Code::argument, "token 1 is NaN"));
   CHECK(says(error_of([&] { chain.sample(std::vector<float>{-inf, -inf}); }), Code::argument, "no token is left"));
@@ -184,6 +191,7 @@ TEST_CASE("logit bias: added, banned, forced; an id beyond the vocabulary is an 
   CHECK(argmax({{0, 3.5f}}) == 0);
   CHECK(argmax({{3, -inf}}) == 2);
   CHECK(argmax({{3, -inf}, {1, inf}}) == 1);
+  CHECK(says(error_of([&] { argmax({{0, -inf}, {1, -inf}, {2, -inf}, {3, -inf}}); }), Code::argument, "no token is left"));
   CHECK(says(error_of([&] { argmax({{4, 1.f}}); }), Code::argument, "token 4, but there are 4 logits"));
   Sampler late;  // after a filter: only what is left
   late.add_top_k(2);
@@ -219,6 +227,14 @@ TEST_CASE("the callback sees the vocabulary and the history, and its refusal com
     CHECK(s.sample(std::vector<float>{1, 2, 3, 4}) == (filtered ? 3 : 0));  // a dropped token stays dropped
     CHECK(seen.logits == (filtered ? std::vector<float>{-inf, -inf, 3, 4} : std::vector<float>{1, 2, 3, 4}));
     CHECK(seen.history == std::vector<std::int32_t>{2, 9});
+    Sampler other(1);  // what it writes counts, filtered or not
+    if (filtered) other.add_top_k(2);
+    other.add_callback([](void*, float* logits, std::size_t, const std::int32_t*, std::size_t) {
+      logits[2] = 50;
+      return 0;
+    }, nullptr);
+    other.add_greedy();
+    CHECK(other.sample(std::vector<float>{1, 2, 3, 4}) == 2);
     seen.answer = 77;
     const auto before = s.save();
     const Error e = error_of([&] { s.sample(std::vector<float>{1, 2, 3, 4}); });
@@ -316,8 +332,10 @@ TEST_CASE("a broken saved state is refused and changes nothing") {
 TEST_CASE("the history keeps what windows need, and lets go of the rest") {
   Sampler s;
   s.prepare(10, 6000);
-  for (int i = 0; i < 20000; ++i) s.accept(i);
-  REQUIRE(s.history().size() == 6000);
+  for (int i = 0; i < 20000; ++i) {
+    s.accept(i);
+    REQUIRE(s.history().size() == std::min<std::size_t>(i + 1, 6000));
+  }
   CHECK(s.history().front() == 14000);
   CHECK(s.history().back() == 19999);
   s.accept(1 << 30);  // an id beyond the vocabulary matters to nobody

@@ -116,6 +116,54 @@ TEST_CASE("the order of candidates: larger logit, then lower id, and -0 is +0") 
   CHECK(Candidates::likely_first(1, 4) < Candidates::likely_first(1, 5));
 }
 
+TEST_CASE("the radix sort is a sort, for keys that differ in any bit") {
+  Rng rng(3);
+  Memory memory;
+  for (const std::size_t n : {200, 257, 5000}) {
+    Candidates c;
+    c.prepare(memory, n, 0);
+    for (int kind = 0; kind < 3; ++kind) {
+      std::vector<std::uint64_t> keys(n);
+      for (std::size_t i = 0; i < n; ++i) {  // a few bits only, then any
+        const std::uint64_t high = kind == 0 ? rng.next() % 8 : kind == 1 ? rng.next() % 8 << 29 : rng.next() >> 32;
+        keys[i] = c.keys()[i] = high << 32 | i;
+      }
+      c.sort_keys(n);
+      std::sort(keys.begin(), keys.end());
+      REQUIRE(std::equal(keys.begin(), keys.end(), c.keys()));
+    }
+  }
+}
+
+// For each token, by definition: how far back the end of the history agrees with what came before that token.
+TEST_CASE("DRY on looping histories is its definition") {
+  Rng rng(8);
+  Memory memory;
+  for (int round = 0; round < 3000; ++round) {
+    const auto letters = static_cast<std::int32_t>(2 + rng.next() % 2);
+    std::vector<std::int32_t> h(1 + rng.next() % 40);
+    for (auto& id : h) id = static_cast<std::int32_t>(rng.next() % letters);
+    if (round % 2)  // a loop with a break in it
+      for (std::size_t i = 0; i < h.size(); ++i) h[i] = h[i % (1 + h.size() / 5)];
+    h[h.size() / 3] = 0;
+    const std::vector<float> zeros(static_cast<std::size_t>(letters), 0.0f);
+    Candidates c;
+    c.prepare(memory, zeros.size(), h.size());
+    c.load(zeros);
+    DryStep{1, 1.5, 2, whole_history, {}}.apply(c, h);
+    for (std::int32_t id = 0; id < letters; ++id) {
+      std::size_t longest = 0;
+      for (std::size_t at = 0; at < h.size(); ++at) {
+        std::size_t n = 0;
+        while (h[at] == id && n < at && h[at - 1 - n] == h[h.size() - 1 - n]) ++n;
+        longest = std::max(longest, n);
+      }
+      const double penalty = longest < 2 ? 0 : std::pow(1.5, static_cast<double>(longest - 2));
+      REQUIRE(c.logits()[id] == doctest::Approx(-penalty).epsilon(1e-6));
+    }
+  }
+}
+
 // The selection of top-k and the preselection and radix sort of top-p, against sorting everything.
 TEST_CASE("top-k and top-p keep a prefix of the full order, with ties, at every size") {
   for (const std::size_t n : {2, 30, 257, 3000}) {
