@@ -45,6 +45,16 @@ function(puna_test name)
     endif()
 endfunction()
 
+# puna_test_again(NAME OTHER [ENVIRONMENT …] [TIMEOUT s]): the program of test OTHER, run again in another environment.
+function(puna_test_again name other)
+    cmake_parse_arguments(arg "" "TIMEOUT" "LABELS;ENVIRONMENT" ${ARGN})
+    if(NOT PUNA_BUILD_TESTS)
+        return()
+    endif()
+    add_test(NAME ${name} COMMAND test_${other})
+    puna_test_properties(${name} LABELS ${arg_LABELS} ENVIRONMENT ${arg_ENVIRONMENT} TIMEOUT ${arg_TIMEOUT})
+endfunction()
+
 # puna_script_test(NAME script.sh [ARGS …] [LABELS …] [ENVIRONMENT …] [TIMEOUT s]): bash; exit 77 means skipped.
 function(puna_script_test name script)
     cmake_parse_arguments(arg "" "TIMEOUT" "ARGS;LABELS;ENVIRONMENT" ${ARGN})
