@@ -27,7 +27,7 @@
 #include <stdint.h>
 
 #ifndef PUNA_API
-#if defined(_WIN32) && defined(PUNA_SHARED)
+#if defined(_WIN32) && defined(PUNA_DLL)
 #ifdef PUNA_BUILDING
 #define PUNA_API __declspec(dllexport)
 #else
