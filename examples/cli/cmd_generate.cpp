@@ -155,7 +155,7 @@ void say_speed(const Request& request, const puna_generate_result& result) {
 
 std::vector<std::int32_t> prompt_ids(const Request& request, const puna::Tokenizer& tokenizer) {
   if (request.ids) return *request.ids;
-  if (!tokenizer) throw Failed("'" + request.options.model + "' has no tokenizer: give --tokenizer FILE, or --ids");
+  if (!tokenizer) throw Failed(request.options.model + ": it has no tokenizer: give --tokenizer FILE, or --ids");
   puna::EncodeOptions encode;
   encode.parse_special = request.special;
   return tokenizer.encode(request.prompt.value_or(""), encode);

@@ -46,11 +46,11 @@ std::vector<std::string> read_documents(const std::string& name) {
     const Json row = Json::parse(line, nullptr, false);
     const auto text = row.is_object() ? row.find("text") : row.end();
     if (!row.is_object() || text == row.end() || !text->is_string())
-      throw Failed(fmt::format("'{}' line {}: not an object with a string \"text\": {}", name, number,
+      throw Failed(fmt::format("{}: line {} is not an object with a string \"text\": {}", name, number,
                                printable(line, 60)));
     texts.push_back(text->get<std::string>());
   }
-  if (texts.empty()) throw Failed(fmt::format("'{}' holds no documents", name));
+  if (texts.empty()) throw Failed(name + ": holds no documents");
   return texts;
 }
 

@@ -66,7 +66,7 @@ int encode_lines(const Request& request, const puna::Tokenizer& tokenizer) {
   for (std::size_t number = 1; std::getline(in, line); ++number) {
     const Json text = Json::parse(line, nullptr, false);
     if (!text.is_string())
-      throw Failed(fmt::format("'{}' line {}: not a JSON string: {}", *request.lines, number, printable(line, 60)));
+      throw Failed(fmt::format("{}: line {} is not a JSON string: {}", *request.lines, number, printable(line, 60)));
     write_json(tokenizer.encode(text.get_ref<const std::string&>(), options));
   }
   return exit_ok;

@@ -20,7 +20,7 @@ std::string read_stdin() {
   std::string text;
   char buffer[1 << 16];
   while (const std::size_t n = std::fread(buffer, 1, sizeof buffer, stdin)) text.append(buffer, n);
-  if (std::ferror(stdin)) throw Failed("cannot read stdin: " + reason());
+  if (std::ferror(stdin)) throw Failed("stdin: cannot read: " + reason());
   return text;
 }
 
@@ -34,12 +34,12 @@ std::string read_text(const std::string& name) {
   if (name == "-") return read_stdin();
   const std::filesystem::path path = utf8_path(name);
   std::error_code error;
-  if (std::filesystem::is_directory(path, error)) throw Failed(fmt::format("cannot read '{}': it is a folder", name));
+  if (std::filesystem::is_directory(path, error)) throw Failed(name + ": cannot read: it is a folder");
   errno = 0;
   std::ifstream in(path, std::ios::binary);
-  if (!in) throw Failed(fmt::format("cannot read '{}': {}", name, reason()));
+  if (!in) throw Failed(name + ": cannot read: " + reason());
   std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
-  if (in.bad()) throw Failed(fmt::format("cannot read '{}': {}", name, reason()));
+  if (in.bad()) throw Failed(name + ": cannot read: " + reason());
   return text;
 }
 
@@ -47,7 +47,7 @@ AtomicFile::AtomicFile(const std::string& name) : name_(name), target_(utf8_path
   temporary_ += fmt::format(".{:08x}.tmp", std::random_device{}());
   errno = 0;
   out_.open(temporary_, std::ios::binary | std::ios::trunc);
-  if (!out_) fail("cannot write");
+  if (!out_) fail();
 }
 
 AtomicFile::~AtomicFile() {
@@ -59,20 +59,20 @@ AtomicFile::~AtomicFile() {
 
 void AtomicFile::write(const void* data, std::size_t size) {
   errno = 0;
-  if (!out_.write(static_cast<const char*>(data), static_cast<std::streamsize>(size))) fail("cannot write");
+  if (!out_.write(static_cast<const char*>(data), static_cast<std::streamsize>(size))) fail();
 }
 
 void AtomicFile::commit() {
   errno = 0;
   out_.close();
-  if (!out_) fail("cannot write");
+  if (!out_) fail();
   std::error_code error;
   std::filesystem::rename(temporary_, target_, error);
-  if (error) throw Failed(fmt::format("cannot write '{}': {}", name_, error.message()));
+  if (error) throw Failed(name_ + ": cannot write: " + error.message());
   committed_ = true;
 }
 
-void AtomicFile::fail(const char* what) { throw Failed(fmt::format("{} '{}': {}", what, name_, reason())); }
+void AtomicFile::fail() { throw Failed(name_ + ": cannot write: " + reason()); }
 
 NpyMatrix::NpyMatrix(const std::string& name, std::uint64_t rows, std::uint64_t columns) : file_(name) {
   std::string header = fmt::format("{{'descr': '{}f4', 'fortran_order': False, 'shape': ({}, {}), }}",

@@ -26,7 +26,7 @@ class AtomicFile {
   void commit();
 
  private:
-  [[noreturn]] void fail(const char* what);
+  [[noreturn]] void fail();
   std::string name_;
   std::filesystem::path target_, temporary_;
   std::ofstream out_;

@@ -96,7 +96,7 @@ void CommandLine::flag(const std::string& names, bool& target, const std::string
 }
 
 void CommandLine::value(const std::string& names, const std::string& type, const std::string& help, Take take) {
-  const auto call = [take = std::move(take), name = names.substr(names.rfind(',') + 1)](const std::string& text) {
+  const auto call = [take = std::move(take), name = names.substr(0, names.find(','))](const std::string& text) {
     take(name, text);
   };
   app_->add_option_function<std::string>(names, call, help)->type_name(type)->group(group_);
@@ -156,7 +156,12 @@ void CommandLine::add_model() {
   text("-m,--model", options_.model, "MODEL",
        "a GGUF file, a Hugging Face folder, a Meta folder or .pth, or a llama2.c .bin");
   text("--tokenizer", options_.tokenizer, "FILE", "where the vocabulary is, if not with the model");
-  text("--sha256", options_.sha256, "HEX", "refuse a model file whose bytes do not hash to this");
+  value("--sha256", "HEX", "refuse a model file whose bytes do not hash to this",
+        [this](const std::string& name, const std::string& text) {
+          if (text.size() != 64 || text.find_first_not_of("0123456789abcdefABCDEF") != std::string::npos)
+            refuse(name, text, "64 hexadecimal digits");
+          options_.sha256 = text;
+        });
 }
 
 void CommandLine::add_synthetic() {

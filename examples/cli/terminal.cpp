@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
-#include <cmath>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
@@ -54,9 +53,9 @@ const char* phase_name(std::int32_t phase) {
 bool phase_in_bytes(std::int32_t phase) { return phase == PUNA_PHASE_HASH || phase == PUNA_PHASE_LOAD; }
 
 std::string duration(double seconds) {
-  if (seconds < 60) return fmt::format("{:.0f} s", seconds);
-  if (seconds < 3600) return fmt::format("{:.0f}:{:02.0f} min", std::floor(seconds / 60), std::fmod(seconds, 60));
-  return fmt::format("{:.1f} h", seconds / 3600);
+  if (seconds >= 3600) return fmt::format("{:.1f} h", std::min(seconds / 3600, 9999.0));
+  const int whole = static_cast<int>(seconds + 0.5);
+  return whole < 60 ? fmt::format("{} s", whole) : fmt::format("{}:{:02} min", whole / 60, whole % 60);
 }
 
 }  // namespace
@@ -145,7 +144,7 @@ void write_out(std::string_view text) {
   }
   errno = 0;
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
-    throw Failed(fmt::format("cannot write to stdout: {}", std::strerror(errno)));
+    throw Failed(fmt::format("stdout: cannot write: {}", std::strerror(errno)));
 }
 
 void write_json(const Json& json) {
