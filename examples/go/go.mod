@@ -1,0 +1,3 @@
+module puna.example/puna
+
+go 1.19
