@@ -11,4 +11,8 @@ namespace puna {
 // n elements (a multiple of the type's block) from `src`, which need not be aligned.
 void decode_row(DType type, const std::byte* src, float* dst, std::size_t n);
 
+// The same the other way, n a multiple of the type's block; bit-identical to ggml's reference quantizers. importance: null,
+// or what each element's error matters, as an importance matrix has it (mean squared activations of the row's columns).
+void encode_row(DType type, const float* src, std::byte* dst, std::size_t n, const float* importance = nullptr);
+
 }  // namespace puna
