@@ -8,7 +8,11 @@ constexpr std::uint32_t max_logprobs = 64;
 }  // namespace
 
 Generator::Generator(Session& session, std::string_view text, GenerateOptions options)
-    : session_(session), options_(std::move(options)), sampler_(options_.sampler ? options_.sampler : &greedy_), stops_(options_.stop) {
+    : session_(session),
+      options_(std::move(options)),
+      greedy_(0, &session.model().runtime()->memory),
+      sampler_(options_.sampler ? options_.sampler : &greedy_),
+      stops_(options_.stop) {
   if (options_.logprobs > max_logprobs)
     fail(Code::argument, "logprobs is " + std::to_string(options_.logprobs) + ", at most " + std::to_string(max_logprobs));
   const Model& model = session_.model();
@@ -25,7 +29,8 @@ Generator::Generator(Session& session, std::string_view text, GenerateOptions op
     detokenizer_.emplace(model.tokenizer(), !continues);
   }
   if (!options_.sampler) greedy_.add_greedy();
-  sampler_->prepare(model.config().V);
+  sampler_->prepare(model.config().V, session_.options().context);
+  top_.reserve(options_.logprobs);
   const std::vector<std::uint32_t> sequences(prompt.size(), options_.sequence);
   FeedInput feed;
   feed.ids = prompt;
