@@ -15,6 +15,7 @@ constexpr std::uint32_t magic = 0x46554747;  // "GGUF"
 constexpr std::uint64_t max_key_bytes = 65535;
 constexpr std::uint64_t max_name_bytes = 63;  // ggml keeps 64 with the NUL
 constexpr int max_array_depth = 4;
+constexpr std::uint64_t max_walked = std::uint64_t{1} << 24;  // elements of an array that have no fixed size
 constexpr std::uint64_t max_count = std::uint64_t{1} << 18;  // of tensors and of entries: a hundred times what models have
 
 // The least bytes that one can take: a one-byte key with a one-byte value; a one-byte name with no dimension.
@@ -124,6 +125,8 @@ class GgufParser {
     if (a.count > r_.remaining() / least)
       r_.refuse("array length", std::to_string(a.count) + " cannot fit the " + std::to_string(r_.remaining()) + " bytes that follow",
                 a.offset - 8);
+    if (fixed == 0 && a.count > max_walked)
+      r_.refuse("array length", std::to_string(a.count) + " is more than " + std::to_string(max_walked), a.offset - 8);
     if (a.element == GgufType::string) {
       for (std::uint64_t i = 0; i < a.count; ++i) r_.skip(r_.get<std::uint64_t>("string length"), "string");
     } else if (a.element == GgufType::array) {
