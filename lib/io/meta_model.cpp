@@ -101,8 +101,6 @@ class Builder {
     } else if (columns % n_ == 0 && c == columns / n_ && (rows == 0 || r == rows)) {
       w.info.rows = r;
       w.by_columns = true;
-    } else if (r == rows && c == columns) {
-      pieces.resize(1);  // in whole in every shard
     } else {
       const std::string want = rows == 0 ? "[any, " + std::to_string(columns) + "]" : shape_text({rows, columns});
       fail(Code::format, shards_[0].name + ": tensor " + puna::quoted(pieces[0].name) + ": shape " +
