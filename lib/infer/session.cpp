@@ -168,7 +168,8 @@ void Session::run_pass() {
   Activations a = workspace_.activations();
   // Logits of this pass follow those of the passes before.
   a.logits += static_cast<std::size_t>(next_wanted_) * config.V;
-  const Compute compute{machine_kernels(), pass_, workspace_.scratch(), workspace_.scratch_stride()};
+  const Compute compute{machine_kernels(), pass_, workspace_.scratch(), workspace_.scratch_stride(),
+                        observer_};
   const float* embeddings = feed_embeddings_.empty() ? nullptr : feed_embeddings_.data() + static_cast<std::size_t>(next_row_) * config.D;
   decoder(compute, config, model_->params(), a, rope_, cache_.layout(),
           {feed_ids_.data() + next_row_, embeddings, places_.data(), pass_rows_, pass_wanted_rows_.data(),

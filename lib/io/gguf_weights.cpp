@@ -24,7 +24,8 @@ std::optional<LayerName> split_layer(std::string_view name) {
   if (!name.starts_with("blk.")) return std::nullopt;
   std::size_t i = 4;
   std::uint64_t layer = 0;
-  while (i < name.size() && name[i] >= '0' && name[i] <= '9' && i < 14) layer = layer * 10 + static_cast<unsigned>(name[i++] - '0');
+  while (i < name.size() && name[i] >= '0' && name[i] <= '9' && i < 14)
+    layer = layer * 10 + static_cast<unsigned>(name[i++] - '0');
   if (i == 4 || i >= name.size() || name[i] != '.') return std::nullopt;
   if (name[4] == '0' && i > 5) return std::nullopt;  // "blk.00." would be a second name for layer 0
   return LayerName{layer, name.substr(i + 1)};
@@ -52,6 +53,7 @@ class GgufWeights final : public WeightSource {
   std::string format() const override { return "GGUF v" + std::to_string(g_.version()); }
   std::string name() const override { return g_.file()->name(); }
   const Hyperparameters& hyperparameters() const override { return h_; }
+  const Gguf* gguf() const override { return &g_; }
 
   const WeightInfo* find(Part part, std::uint32_t layer) const override {
     const std::size_t i = slot(part, layer);
@@ -69,8 +71,8 @@ class GgufWeights final : public WeightSource {
     if (i == none) fail(Code::internal, name() + ": tensor " + std::string(part_name(part)) + " is not there to copy");
     const WeightInfo& w = infos_[i];
     if (row > w.rows || count > w.rows - row)
-      fail(Code::internal, name() + ": " + quoted(w.name) + ": rows " + std::to_string(row) + " + " + std::to_string(count) +
-                               " of " + std::to_string(w.rows));
+      fail(Code::internal, name() + ": " + quoted(w.name) + ": rows " + std::to_string(row) + " + " +
+                               std::to_string(count) + " of " + std::to_string(w.rows));
     const std::uint64_t bytes = row_bytes(w.type, w.columns);
     g_.file()->read(g_.tensors()[i].offset + row * bytes, dst, size_product(count, bytes));
   }
@@ -104,7 +106,8 @@ class GgufWeights final : public WeightSource {
   std::uint64_t need(std::string_view key, std::optional<std::uint64_t> value) const {
     if (!value) g_.refuse(key, "is missing");
     if (*value == 0 || *value > std::numeric_limits<std::int32_t>::max())
-      g_.refuse(key, std::to_string(*value) + " is not 1 to " + std::to_string(std::numeric_limits<std::int32_t>::max()));
+      g_.refuse(key,
+                std::to_string(*value) + " is not 1 to " + std::to_string(std::numeric_limits<std::int32_t>::max()));
     return *value;
   }
   std::uint64_t need(std::string_view key) const { return need(key, g_.whole(key)); }
@@ -151,12 +154,14 @@ class GgufWeights final : public WeightSource {
     const auto k = g_.whole(key_length);
     if (k) h_.head_dim = need(key_length, k);
     if (!k && h_.dim % h_.heads != 0)
-      g_.refuse("llama.attention.head_count", std::to_string(h_.heads) + " does not divide the width " + std::to_string(h_.dim));
+      g_.refuse("llama.attention.head_count",
+                std::to_string(h_.heads) + " does not divide the width " + std::to_string(h_.dim));
     const std::uint64_t width = k ? *k : h_.dim / h_.heads;
     if (width > h_.dim || h_.heads * width > std::numeric_limits<std::int32_t>::max())
       g_.refuse(key_length, std::to_string(width) + " is too large");
     if (const auto v = g_.whole("llama.attention.value_length"); v && *v != width)
-      g_.unsupported("llama.attention.value_length", std::to_string(*v) + " differs from the key length " + std::to_string(width));
+      g_.unsupported("llama.attention.value_length",
+                     std::to_string(*v) + " differs from the key length " + std::to_string(width));
     if (const auto d = g_.whole("llama.rope.dimension_count"); d && *d != width)
       g_.unsupported("llama.rope.dimension_count", std::to_string(*d) + " of a head's " + std::to_string(width) +
                                                        " elements; Llama turns all of them");
@@ -190,7 +195,8 @@ class GgufWeights final : public WeightSource {
     if (const auto mix = g_.number(ext); mix && *mix >= 0 && *mix != 1.0)
       g_.unsupported(ext, g_.value_text(*g_.find(ext)) + "; only 1 is known here");
     // llama.cpp multiplies its own 1 + 0.1 ln(factor) by these; a hyperparameter is the whole product.
-    const double scale = positive("llama.rope.scaling.attn_factor", 1.0) * positive("llama.rope.scaling.yarn_attn_factor", 1.0);
+    const double scale =
+        positive("llama.rope.scaling.attn_factor", 1.0) * positive("llama.rope.scaling.yarn_attn_factor", 1.0);
     if (scale != 1.0) h_.yarn_attention_factor = scale * (1.0 + 0.1 * std::log(std::max(h_.rope_factor, 1.0)));
   }
 
@@ -220,11 +226,12 @@ class GgufWeights final : public WeightSource {
     const DTypeInfo* type = t.type <= 999 ? find_dtype(static_cast<std::int32_t>(t.type)) : nullptr;
     if (!type) {
       const GgmlType* known = find_ggml_type(t.type);
-      g_.unsupported(t.name, "its type " + std::to_string(t.type) + (known ? " (" + std::string(known->name) + ")" : "") +
-                                 " is not supported");
+      g_.unsupported(t.name, "its type " + std::to_string(t.type) +
+                                 (known ? " (" + std::string(known->name) + ")" : "") + " is not supported");
     }
     infos_[i] = {t.name, type->type, t.rows(), t.columns()};
-    (in_layer ? layers_[static_cast<std::size_t>(in_layer->layer)][layer_slot(*part)] : once_[static_cast<std::size_t>(*part)]) = i;
+    (in_layer ? layers_[static_cast<std::size_t>(in_layer->layer)][layer_slot(*part)]
+              : once_[static_cast<std::size_t>(*part)]) = i;
   }
 
   // A tensor that is no part of a Llama 2 may be left alone only when the network is the same without it.
@@ -240,10 +247,11 @@ class GgufWeights final : public WeightSource {
     if (i == none) g_.refuse("token_embd.weight", "the tensor is missing");
     h_.vocab = infos_[i].rows;
     if (const auto size = g_.whole("llama.vocab_size"); size && *size != h_.vocab)
-      g_.refuse("llama.vocab_size", std::to_string(*size) + ", but token_embd.weight has " + std::to_string(h_.vocab) + " rows");
+      g_.refuse("llama.vocab_size",
+                std::to_string(*size) + ", but token_embd.weight has " + std::to_string(h_.vocab) + " rows");
   }
 
-  // Llama 3.1 stores divisors of the rotation frequencies. Ones, or a copy of the frequencies themselves, change nothing.
+  // Llama 3.1 stores divisors of the rotation frequencies. Ones, or a copy of the frequencies, change nothing.
   void check_rope_factors() const {
     const GgufTensor* t = g_.find_tensor("rope_freqs.weight");
     if (!t || t->type != static_cast<std::uint32_t>(DType::f32)) return;
@@ -277,7 +285,8 @@ class GgufWeights final : public WeightSource {
 };
 
 // The id under the first of the keys that is there; 4294967295 and -1 mean that there is none.
-std::int32_t special_id(const Gguf& g, std::initializer_list<std::string_view> keys, std::size_t pieces, std::int32_t otherwise) {
+std::int32_t special_id(const Gguf& g, std::initializer_list<std::string_view> keys, std::size_t pieces,
+                        std::int32_t otherwise) {
   for (const std::string_view key : keys) {
     const GgufEntry* e = g.find(key);
     if (!e) continue;
@@ -297,15 +306,18 @@ void read_pieces(const Gguf& g, VocabData& v) {
   auto scores = g.floats("tokenizer.ggml.scores");
   if (!scores) g.refuse("tokenizer.ggml.scores", "is missing");
   if (scores->size() != v.pieces.size())
-    g.refuse("tokenizer.ggml.scores", std::to_string(scores->size()) + " scores for " + std::to_string(v.pieces.size()) + " pieces");
+    g.refuse("tokenizer.ggml.scores",
+             std::to_string(scores->size()) + " scores for " + std::to_string(v.pieces.size()) + " pieces");
   v.scores = std::move(*scores);
   const auto types = g.integers("tokenizer.ggml.token_type");
   if (!types) return;  // text/ tells what it can
   if (types->size() != v.pieces.size())
-    g.refuse("tokenizer.ggml.token_type", std::to_string(types->size()) + " types for " + std::to_string(v.pieces.size()) + " pieces");
+    g.refuse("tokenizer.ggml.token_type",
+             std::to_string(types->size()) + " types for " + std::to_string(v.pieces.size()) + " pieces");
   v.types.reserve(types->size());
   for (const std::int64_t t : *types) {
-    if (t < 0 || t > 6) g.refuse("tokenizer.ggml.token_type", std::to_string(t) + " for piece " + std::to_string(v.types.size()));
+    if (t < 0 || t > 6)
+      g.refuse("tokenizer.ggml.token_type", std::to_string(t) + " for piece " + std::to_string(v.types.size()));
     v.types.push_back(static_cast<std::int32_t>(t));
   }
 }
@@ -316,11 +328,13 @@ VocabSource GgufWeights::vocab() const {
   if (!model || *model == "no_vocab" || *model == "none") return source;
   if (*model != "llama") g_.unsupported("tokenizer.ggml.model", quoted(*model) + " is not \"llama\" (sentencepiece)");
   source.kind = VocabSource::Kind::arrays;
+  source.file = g_.file();  // for the name in messages
   VocabData& v = source.arrays;
   read_pieces(g_, v);
   const std::size_t n = v.pieces.size();
   if (n != h_.vocab)
-    g_.refuse("tokenizer.ggml.tokens", std::to_string(n) + " pieces for " + std::to_string(h_.vocab) + " rows of token_embd.weight");
+    g_.refuse("tokenizer.ggml.tokens",
+              std::to_string(n) + " pieces for " + std::to_string(h_.vocab) + " rows of token_embd.weight");
   v.bos = special_id(g_, {"tokenizer.ggml.bos_token_id"}, n, 1);
   v.eos = special_id(g_, {"tokenizer.ggml.eos_token_id"}, n, 2);
   v.unknown = special_id(g_, {"tokenizer.ggml.unknown_token_id"}, n, 0);

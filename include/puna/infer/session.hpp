@@ -63,6 +63,9 @@ class Session {
     step_feed({}, nullptr);
   }
 
+  // Sees every product of later feeds; null for none. Not owned.
+  void observe(LinearObserver* observer) { observer_ = observer; }
+
   // Of the last feed's row `index`; Error(argument) when they were not wanted.
   std::span<const float> logits(std::uint32_t index) const;
 
@@ -84,6 +87,7 @@ class Session {
   RopeTable rope_;
   Workspace workspace_;
   Pass pass_;
+  LinearObserver* observer_ = nullptr;
 
   // The feed in progress; vectors keep their capacity, so decoding does not allocate.
   bool feeding_ = false;

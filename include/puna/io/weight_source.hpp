@@ -98,6 +98,8 @@ class WeightSource {
   virtual void copy(Part part, std::uint32_t layer, std::uint64_t row, std::uint64_t count, std::byte* dst) const = 0;
   virtual VocabSource vocab() const = 0;
   virtual std::vector<MetadataEntry> metadata() const = 0;
+  // The container itself when it is a GGUF, so that a copy can keep all that it says.
+  virtual const class Gguf* gguf() const { return nullptr; }
   // Files behind it, for SHA-256 and sizes.
   virtual std::vector<std::shared_ptr<const File>> files() const = 0;
 };

@@ -2,17 +2,31 @@
 #pragma once
 
 #include <cstddef>
+#include <initializer_list>
 
 #include "puna/kernels/table.hpp"
 #include "puna/nn/pass.hpp"
 
 namespace puna {
 
+struct Compute;
+struct Rows;
+struct Product;
+
+// Sees the rows that go into matrix products: for activation statistics.
+class LinearObserver {
+ public:
+  virtual ~LinearObserver() = default;
+  // Before the products are computed. Its work must be operations of the pass, so that a resumed pass counts it once.
+  virtual void see(const Compute& c, const Rows& x, std::uint32_t T, std::initializer_list<Product> products) = 0;
+};
+
 struct Compute {
   const Kernels& kernels;
   Pass& pass;
   std::byte* scratch;  // [workers][scratch_stride], 64-byte aligned
   std::size_t scratch_stride;
+  LinearObserver* observer = nullptr;
 
   std::byte* worker_scratch(std::uint32_t worker) const { return scratch + worker * scratch_stride; }
 };

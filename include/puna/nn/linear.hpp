@@ -23,6 +23,7 @@ inline constexpr std::uint32_t linear_tokens = 32;
 
 // Products of the same rows, as one operation.
 inline void linear(const Compute& c, const Rows& x, std::uint32_t T, std::initializer_list<Product> products) {
+  if (c.observer) c.observer->see(c, x, T, products);
   const std::uint32_t token_tiles = (T + linear_tokens - 1) / linear_tokens;
   std::uint32_t row_tiles = 0;
   std::uint64_t work = 0;

@@ -1,0 +1,72 @@
+// From a weight source to a weight sink in other types: quantizing and converting are one job. Streaming: a few rows per
+// worker are in memory, whatever the model's size.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "puna/base/runtime.hpp"
+#include "puna/io/weight_sink.hpp"
+#include "puna/slim/imatrix.hpp"
+#include "puna/slim/mix.hpp"
+#include "puna/text/tokenizer.hpp"
+
+namespace puna {
+
+struct QuantizeOptions {
+  const Mix* mix = nullptr;  // null: the source's own types
+  bool pure = false;
+  bool requantize = false;  // from block types too, which loses quality twice
+  std::vector<TypeOverride> overrides;
+  std::optional<Imatrix> imatrix;
+  std::string imatrix_name;  // for messages
+  std::uint32_t threads = 0;
+};
+
+class Quantizer {
+ public:
+  // Chooses and checks everything, then writes the header. The source's vocabulary goes along.
+  Quantizer(RuntimeRef runtime, std::shared_ptr<const WeightSource> source, std::unique_ptr<WeightSink> sink, QuantizeOptions options);
+
+  // True when the output is whole under its name. Error(cancelled), or what went wrong; then nothing stays.
+  bool step(const Deadline& deadline, const CancelToken* cancel);
+
+  std::uint64_t done() const { return done_; }    // bytes of output
+  std::uint64_t total() const { return total_; }
+  std::uint64_t bytes_written() const { return sink_->bytes_written(); }
+  double bits_per_weight() const { return 8.0 * static_cast<double>(total_) / static_cast<double>(parameters_); }
+  const std::vector<ChosenTensor>& tensors() const { return tensors_; }
+
+ private:
+  void check_sources() const;
+  void begin_chunk();
+  void encode_tile(std::uint32_t row, std::uint32_t worker);
+  void end_chunk();
+
+  RuntimeRef runtime_;
+  std::shared_ptr<const WeightSource> source_;
+  std::unique_ptr<WeightSink> sink_;
+  QuantizeOptions options_;
+  Config config_;
+  std::shared_ptr<const Tokenizer> tokenizer_;
+  std::vector<ChosenTensor> tensors_;
+  std::uint64_t done_ = 0, total_ = 0, parameters_ = 0;
+
+  // The chunk in progress: rows [row_, row_ + rows_) of a tensor.
+  std::size_t tensor_ = 0;
+  std::uint64_t row_ = 0;
+  std::uint32_t rows_ = 0, encoded_ = 0;
+  bool in_chunk_ = false, finished_ = false;
+  const std::byte* in_ = nullptr;
+  const float* importance_ = nullptr;
+  std::atomic<std::uint64_t> bad_row_{0};  // one more than a row with a NaN or an infinity
+  Buffer<std::byte> in_buffer_, out_buffer_;
+  Buffer<float> floats_;  // [workers][columns]
+  std::size_t max_columns_ = 0;
+};
+
+}  // namespace puna
