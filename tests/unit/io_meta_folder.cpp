@@ -173,6 +173,11 @@ TEST_CASE("Meta: what is missing or does not fit is named") {
   }
 }
 
+TEST_CASE("Meta: tensors that share their bytes claim no more memory than the files justify") {
+  refusal(Code::format, {"meta_shared", "layers.0.attention.w", "justify"},
+          [] { open_meta_folder(path_text(fixture("containers/meta_shared"))); });
+}
+
 TEST_CASE("Meta: inspect shows whole tensors, whatever the shards") {
   const Listing listing = inspect_meta_folder(folder("mp8_gqa"));
   REQUIRE(listing.hyperparameters.has_value());

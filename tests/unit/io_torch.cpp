@@ -2,6 +2,7 @@
 #include "puna/io/torch_checkpoint.hpp"
 
 #include "io_containers.hpp"
+#include "zip_writer.hpp"
 
 using namespace puna;
 using puna_test::fixture;
@@ -98,6 +99,23 @@ TEST_CASE("CVE-2025-32434: no opcode and no global beyond tensors, by name and p
   refused("encrypted.pth", {"encrypted"});
   refused("legacy_format.pth", {"before 1.6"});
   refusal(Code::format, {"byte 255 is no pickle opcode"}, [] { open("unknown_opcode.pth"); });
+}
+
+TEST_CASE("torch: entries that lie over one another are refused") {
+  const std::string seed = puna_test::read_text(fixture("../fuzz/corpus/torch/ok_plain.pkl")).substr(1);
+  const std::string numbers(24, '\0');
+  std::string inner;  // an entry inside another's bytes, its own local header right
+  puna_test::ZipWriter::local(inner, "a/data/0", numbers);
+  puna_test::ZipWriter apart, within;
+  apart.add("a/data.pkl", seed);
+  apart.add("a/other", inner);
+  apart.add("a/data/0", numbers);
+  const TextFile good(apart.finish());
+  CHECK(TorchCheckpoint(good.mapped()).tensors().size() == 1);
+  within.add("a/data.pkl", seed);
+  within.list("a/data/0", numbers.size(), within.add("a/other", inner));
+  const TextFile bad(within.finish());
+  refusal(Code::format, {"\"a/other\"", "\"a/data/0\"", "overlap"}, [&] { TorchCheckpoint{bad.mapped()}; });
 }
 
 TEST_CASE("CVE-2024-37032: names with ../ name nothing outside the file") {
