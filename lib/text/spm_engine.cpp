@@ -2,6 +2,7 @@
 
 #include <sentencepiece_processor.h>
 
+#include <algorithm>
 #include <new>
 
 #include "puna/base/status.hpp"
@@ -14,6 +15,18 @@ struct SpmEngine::Impl {
 };
 
 namespace {
+
+// The paths of its sources on the machine that built this are nobody's business.
+std::string without_paths(std::string text) {
+  for (std::size_t at = text.find('/'); at != std::string::npos; at = text.find('/', at)) {
+    const std::size_t first = text.find_last_of(" \t\n", at);
+    const std::size_t begin = first == std::string::npos ? 0 : first + 1;
+    const std::size_t last = text.find_last_of('/', std::min(text.find_first_of(" \t\n", at), text.size()));
+    text.erase(begin, last + 1 - begin);
+    at = begin;
+  }
+  return text;
+}
 
 // Its own dying paths are exceptions by the way we compile it; nothing of it passes this border as anything but Error.
 template <class Work>
@@ -28,7 +41,8 @@ void guarded(const std::string& name, Code code, Work work) {
   } catch (const std::exception& error) {
     reason = error.what();
   }
-  fail(code, name + ": sentencepiece refuses it: " + reason);
+  if (reason.find("bad_alloc") != std::string::npos) fail(Code::memory, name + ": the tokenizer ran out of memory");
+  fail(code, name + ": sentencepiece refuses it: " + without_paths(std::move(reason)));
 }
 
 }  // namespace

@@ -16,9 +16,37 @@
 namespace puna {
 namespace {
 
+constexpr std::size_t max_padding = std::size_t{1} << 16;
 constexpr std::size_t part_bytes = std::size_t{16} << 10;      // about what sentencepiece is given at a time
 constexpr std::size_t max_part_bytes = std::size_t{16} << 20;  // where no cut is possible
 
+
+// What stands beside the file in Hugging Face's JSON files. An id there counts where it differs from Llama's usual one
+// and is a control token: a fine-tuned model that ends its turns in its own way.
+void settle_beside(VocabData& vocab, const VocabData& beside) {
+  const auto settle = [&vocab](std::int32_t& id, std::int32_t said, std::int32_t usual) {
+    if (said != usual && said >= 0 && static_cast<std::size_t>(said) < vocab.types.size() &&
+        vocab.types[static_cast<std::size_t>(said)] == static_cast<std::int32_t>(PieceType::control))
+      id = said;
+  };
+  const VocabData usual;
+  settle(vocab.bos, beside.bos, usual.bos);
+  settle(vocab.eos, beside.eos, usual.eos);
+  settle(vocab.pad, beside.pad, usual.pad);
+  vocab.add_bos = beside.add_bos;
+  vocab.add_eos = beside.add_eos;
+  if (!beside.chat_template.empty()) vocab.chat_template = beside.chat_template;
+}
+
+// An embedding may have more rows than there are pieces: each row gets a piece that no text contains, as in GGUF files.
+void pad_to_rows(VocabData& vocab, std::uint64_t rows) {
+  if (rows > max_pieces || rows > vocab.pieces.size() + max_padding) return;
+  while (vocab.pieces.size() < rows) {
+    vocab.pieces.push_back("[PAD" + std::to_string(vocab.pieces.size()) + "]");
+    vocab.scores.push_back(-1000.0f);
+    vocab.types.push_back(static_cast<std::int32_t>(PieceType::unused));
+  }
+}
 
 }  // namespace
 
@@ -105,10 +133,8 @@ std::shared_ptr<const Tokenizer> Tokenizer::create(const VocabSource& source, st
       break;
     default: vocab = parse_spm_model(*source.file); break;
   }
-  // What stands beside the file: Hugging Face's tokenizer_config.json.
-  vocab.add_bos = source.arrays.add_bos;
-  vocab.add_eos = source.arrays.add_eos;
-  if (!source.arrays.chat_template.empty()) vocab.chat_template = source.arrays.chat_template;
+  settle_beside(vocab, source.arrays);
+  pad_to_rows(vocab, model_vocab);
   return create(std::move(vocab), source.file->name(), origin);
 }
 

@@ -150,6 +150,30 @@ TEST_CASE("a control piece of one character does not match text") {
   CHECK(t->piece(control) == "#");
 }
 
+TEST_CASE("what stands beside a file: more rows than pieces, another EOS") {
+  Builder b(false);
+  b.merges({"\u2581", "a", "\u2581a"});
+  const std::int32_t turn_end = b.add("<end>", 3);
+  const std::string model = build_model_proto(b.v);
+  VocabSource source;
+  source.kind = VocabSource::Kind::spm_model;
+  source.file = File::from_memory(std::as_bytes(std::span(model.data(), model.size())), "made.model");
+  CHECK(Tokenizer::create(source)->size() == 7);
+  CHECK(Tokenizer::create(source)->eos() == 2);
+  source.arrays.eos = turn_end;
+  source.arrays.bos = 5;  // no control token: the file knows better
+  source.arrays.chat_template = "...";
+  const auto t = Tokenizer::create(source, 10);
+  CHECK(t->size() == 10);
+  CHECK(t->eos() == turn_end);
+  CHECK(t->bos() == 1);
+  CHECK(t->vocab().chat_template == "...");
+  CHECK(t->piece(9) == "[PAD9]");
+  CHECK(t->attributes(9) == token_unused);
+  CHECK(t->encode("a") == Ids{5});
+  CHECK(Tokenizer::create(VocabSource{}) == nullptr);
+}
+
 TEST_CASE("a vocabulary without BOS says so") {
   Builder b;
   b.v.bos = -1;
