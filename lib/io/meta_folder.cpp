@@ -39,17 +39,12 @@ std::vector<std::string> find_shards(const std::string& folder) {
   return out;
 }
 
-#ifdef _WIN32
-constexpr std::string_view separators = "/\\";
-#else
-constexpr std::string_view separators = "/";
-#endif
-
-std::string folder_of(const std::string& path) {
-  const auto slash = path.find_last_of(separators);
-  return slash == std::string::npos ? "." : path.substr(0, std::max<std::size_t>(slash, 1));
+// Something beside a file, when it was opened by a path and that is there.
+std::optional<std::string> find_beside(const File& file, const char* name) {
+  if (file.path().empty()) return std::nullopt;
+  std::string path = path_join(path_folder(file.path()), name);
+  return path_exists(path) ? std::optional(std::move(path)) : std::nullopt;
 }
-std::string_view file_of(std::string_view path) { return path.substr(path.find_last_of(separators) + 1); }
 
 // A folder's one checkpoint under another name.
 std::string find_only_checkpoint(const std::string& folder) {
@@ -81,11 +76,12 @@ Json read_params_file(const std::string& path) {
   return read_json_file(path, limits);
 }
 
+// No folder: no vocabulary.
 NamedWeights::Data make_data(const std::string& name, const std::string& folder, const Json& params) {
   NamedWeights::Data data;
   data.format = "torch";
   data.name = name;
-  data.vocab = find_vocab(folder);
+  if (!folder.empty()) data.vocab = find_vocab(folder);
   io::list_json(params, "", data.metadata);
   return data;
 }
@@ -104,7 +100,7 @@ std::optional<std::string> find_prefix(const TorchCheckpoint& checkpoint, std::s
 
 std::unique_ptr<WeightSource> open_meta_checkpoint(const TorchCheckpoint& checkpoint, const std::string& prefix) {
   const std::string& name = checkpoint.file()->name();
-  const std::string folder = folder_of(name);
+  const std::string& path = checkpoint.file()->path();
   std::optional<Json> params;
   std::string where;
   // What the checkpoint itself says is about it for certain.
@@ -113,11 +109,12 @@ std::unique_ptr<WeightSource> open_meta_checkpoint(const TorchCheckpoint& checkp
     if ((params = io::checkpoint_params(checkpoint, key))) break;
   }
   if (!params) {
-    where = path_join(folder, "params.json");
-    if (!path_exists(where)) fail(Code::format, name + ": no params.json beside it, and no model_args within");
+    const auto beside = find_beside(*checkpoint.file(), "params.json");
+    if (!beside) fail(Code::format, name + ": no params.json beside it, and no model_args within");
+    where = *beside;
     params = read_params_file(where);
   }
-  NamedWeights::Data data = make_data(name, folder, *params);
+  NamedWeights::Data data = make_data(name, path.empty() ? path : path_folder(path), *params);
   data.files.push_back(checkpoint.file());
   MetaShard shard{name, {}};
   for (const StoredTensor& t : checkpoint.tensors())
@@ -163,8 +160,8 @@ std::unique_ptr<WeightSource> open_meta_folder(const std::string& path) {
 
 std::unique_ptr<WeightSource> open_torch_file(std::shared_ptr<const File> file) {
   const std::string name = file->name();
-  if (shard_number(file_of(name)) && path_exists(path_join(folder_of(name), "consolidated.01.pth")))
-    return open_meta_folder(folder_of(name));
+  if (shard_number(path_name(file->path())) && find_beside(*file, "consolidated.01.pth"))
+    return open_meta_folder(path_folder(file->path()));
   const TorchCheckpoint checkpoint(std::move(file));
   if (const auto prefix = find_prefix(checkpoint, "tok_embeddings.weight"))
     return open_meta_checkpoint(checkpoint, *prefix);
@@ -172,8 +169,7 @@ std::unique_ptr<WeightSource> open_torch_file(std::shared_ptr<const File> file) 
   if (!prefix)
     fail(Code::unsupported, name + ": a torch checkpoint, but of no Llama: no tensor is called tok_embeddings.weight");
   if (prefix->ends_with("model.")) prefix->resize(prefix->size() - 6);
-  const std::string folder = folder_of(name);
-  if (!path_exists(path_join(folder, "config.json")))
+  if (!find_beside(*checkpoint.file(), "config.json"))
     fail(Code::format, name + ": tensors of a Hugging Face model, but no config.json beside it");
   io::HfTensors found;
   found.format = "torch";
@@ -183,14 +179,14 @@ std::unique_ptr<WeightSource> open_torch_file(std::shared_ptr<const File> file) 
     t.name.erase(0, prefix->size());
     found.tensors.push_back(std::move(t));
   }
-  return io::make_hf_model(folder, name, std::move(found));
+  return io::make_hf_model(path_folder(checkpoint.file()->path()), name, std::move(found));
 }
 
 Listing inspect_meta_folder(const std::string& path) {
   Listing out;
   out.format = "torch";
   std::vector<std::string> names = find_shards(path);
-  if (names.empty()) names.emplace_back(file_of(find_only_checkpoint(path)));
+  if (names.empty()) names.push_back(path_name(find_only_checkpoint(path)));
   if (names.size() > 1) out.format += ", " + std::to_string(names.size()) + " shards";
   if (const auto params = path_join(path, "params.json"); path_exists(params))
     io::list_json(read_params_file(params), "", out.metadata);

@@ -82,6 +82,15 @@ TEST_CASE("Meta: one shard given by its name opens the folder") {
   puna_test::check_against_hashes(*single, "meta/mp1_bf16");
 }
 
+TEST_CASE("Meta: a checkpoint without a path looks for nothing on the disk") {
+  const auto bytes = puna_test::read_file(fixture("meta/train_ckpt/ckpt.pt"));
+  const puna_test::TextFile nested(std::string(bytes.begin(), bytes.end()));
+  puna_test::check_against_hashes(*open_torch_file(nested.mapped()), "meta/train_ckpt/ckpt.pt");
+  const auto plain = puna_test::read_file(fixture("meta/mp1_bf16/consolidated.00.pth"));
+  const puna_test::TextFile alone(std::string(plain.begin(), plain.end()), folder("mp1_bf16/consolidated.00.pth"));
+  refusal(Code::format, {"no params.json beside it"}, [&] { open_torch_file(alone.mapped()); });
+}
+
 TEST_CASE("Meta: newer checkpoints cut the embedding by rows") {
   const auto source = open_meta_folder(path_text(fixture("containers/meta_rows")));
   puna_test::check_against_hashes(*source, "meta/mp2");
