@@ -8,6 +8,7 @@
  *   6 sampling   puna_sampler
  *   7 tokens     sequences, feed, logits
  *   8 measures   perplexity
+ *   9 slimming   quantize, convert, calibrate
  *
  * Rules that hold everywhere (ABI.md has the whole promise)
  * - Every call that can fail returns a status (PUNA_OK is 0) and takes an optional puna_error* last. On failure outputs
@@ -356,10 +357,10 @@ PUNA_API int32_t PUNA_CALL puna_plan_generate(const puna_source* source, const p
 typedef struct puna_tensor_info {
   uint32_t struct_size;
   uint32_t rank;
+  uint64_t bytes;
   const char* name;  /* borrowed from the listing, NUL-terminated, as is type */
   const char* type;
   const uint64_t* shape;  /* outermost first */
-  uint64_t bytes;
 } puna_tensor_info;
 PUNA_API int32_t PUNA_CALL puna_listing_open(puna_listing** out, const puna_source* source, puna_error* error);
 PUNA_API const char* PUNA_CALL puna_listing_format(const puna_listing* listing);
@@ -527,6 +528,67 @@ PUNA_API int32_t PUNA_CALL puna_eval_perplexity_job(puna_job** out, const puna_m
                                                     const size_t* lengths, size_t count, const puna_perplexity_options* options,
                                                     puna_error* error);
 PUNA_API int32_t PUNA_CALL puna_job_perplexity(const puna_job* job, puna_perplexity* out, size_t size, puna_error* error);
+
+/* ---- 9 slimming ----------------------------------------------------------------------------------------------------- */
+
+#define PUNA_PHASE_WRITE ((int32_t)6)      /* progress in bytes of output */
+#define PUNA_PHASE_CALIBRATE ((int32_t)7)  /* progress in tokens */
+
+#define PUNA_FORMAT_AUTO ((int32_t)0)         /* a name that ends in .gguf: GGUF, else a Hugging Face folder */
+#define PUNA_FORMAT_GGUF ((int32_t)1)
+#define PUNA_FORMAT_SAFETENSORS ((int32_t)2)
+typedef struct puna_quantize_options {
+  uint32_t struct_size;
+  uint32_t flags;                 /* PUNA_QUANTIZE_... */
+  int32_t format;                 /* PUNA_FORMAT_... */
+  int32_t threads;                /* 0: the runtime's */
+  const char* type;               /* "q4_k_m", "q8_0", "f16" and the like; NULL: each tensor keeps its own */
+  const puna_source* imatrix;     /* NULL: none */
+  const char* const* overrides;   /* "PATTERN=TYPE" on GGUF tensor names, '*' for anything; later ones win */
+  size_t override_count;
+  uint64_t shard_bytes;           /* safetensors: the largest shard; 0: 5 GB */
+  puna_cancel* cancel;
+  puna_progress_fn progress;
+  void* progress_user;
+} puna_quantize_options;
+#define PUNA_QUANTIZE_PURE ((uint32_t)1)        /* the type everywhere, no mix */
+#define PUNA_QUANTIZE_REQUANTIZE ((uint32_t)2)  /* allow block types as the source: quality is lost twice */
+PUNA_API void PUNA_CALL puna_quantize_options_init(puna_quantize_options* options, size_t size);
+
+typedef struct puna_quantize_result {
+  uint32_t struct_size;
+  uint32_t tensors;
+  uint64_t bytes;           /* of the output */
+  double bits_per_weight;
+} puna_quantize_result;
+
+/* Writes a model in other types or another container. The output is whole under its name or not there at all; memory stays
+ * at a few rows per worker. runtime NULL: a private default. out_path: UTF-8. */
+PUNA_API int32_t PUNA_CALL puna_quantize(puna_runtime* runtime, const puna_source* source, const char* out_path,
+                                         const puna_quantize_options* options, puna_quantize_result* out, size_t size,
+                                         puna_error* error);
+PUNA_API int32_t PUNA_CALL puna_quantize_job(puna_job** out, puna_runtime* runtime, const puna_source* source,
+                                             const char* out_path, const puna_quantize_options* options, puna_error* error);
+PUNA_API int32_t PUNA_CALL puna_job_quantized(const puna_job* job, puna_quantize_result* out, size_t size, puna_error* error);
+/* What puna_quantize would write, from the header alone: disk_bytes of output; memory_bytes while it works. */
+PUNA_API int32_t PUNA_CALL puna_plan_quantize(const puna_source* source, const puna_quantize_options* options, puna_plan* out,
+                                              size_t size, puna_error* error);
+
+typedef struct puna_calibrate_options {
+  uint32_t struct_size;
+  uint32_t context;    /* tokens a chunk; default 512 */
+  uint32_t chunks;     /* 0: all whole chunks of the text */
+  int32_t threads;
+  puna_cancel* cancel;
+  puna_progress_fn progress;
+  void* progress_user;
+} puna_calibrate_options;
+PUNA_API void PUNA_CALL puna_calibrate_options_init(puna_calibrate_options* options, size_t size);
+/* An importance matrix from a text, written in llama.cpp's .gguf form, or its .dat form by the name's ending. */
+PUNA_API int32_t PUNA_CALL puna_calibrate(const puna_model* model, const char* text, size_t length, const char* out_path,
+                                          const puna_calibrate_options* options, puna_error* error);
+PUNA_API int32_t PUNA_CALL puna_calibrate_job(puna_job** out, const puna_model* model, const char* text, size_t length,
+                                              const char* out_path, const puna_calibrate_options* options, puna_error* error);
 
 #ifdef __cplusplus
 }

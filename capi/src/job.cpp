@@ -26,6 +26,7 @@ long process_id() noexcept {
 std::shared_ptr<const Model> Work::take_model() { other_kind("a model"); }
 GenerateResult Work::generated() const { other_kind("text"); }
 puna_perplexity Work::perplexity() const { other_kind("a perplexity"); }
+puna_quantize_result Work::quantized() const { other_kind("a model file"); }
 
 CancelRef cancel_of(const puna_cancel* cancel) { return cancel ? cancel->token : nullptr; }
 

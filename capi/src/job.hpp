@@ -24,6 +24,7 @@ class Work {
   virtual std::shared_ptr<const Model> take_model();
   virtual GenerateResult generated() const;
   virtual puna_perplexity perplexity() const;
+  virtual puna_quantize_result quantized() const;
 };
 
 struct JobOptions {

@@ -86,8 +86,9 @@ PUNA_SIZE(puna_model_info, 72, 72);
 PUNA_AT(puna_plan, memory_bytes, 8, 8);
 PUNA_SIZE(puna_plan, 56, 56);
 
-PUNA_AT(puna_tensor_info, name, 8, 8);
-PUNA_AT(puna_tensor_info, bytes, 32, 24);
+PUNA_AT(puna_tensor_info, bytes, 8, 8);
+PUNA_AT(puna_tensor_info, name, 16, 16);
+PUNA_AT(puna_tensor_info, shape, 32, 24);
 
 PUNA_SIZE(puna_encode_options, 24, 24);
 PUNA_AT(puna_token_info, piece, 8, 8);
@@ -100,6 +101,16 @@ PUNA_AT(puna_perplexity_options, context, 8, 8);
 PUNA_AT(puna_perplexity_options, cancel, 16, 16);
 PUNA_AT(puna_perplexity, nll, 8, 8);
 PUNA_SIZE(puna_perplexity, 32, 32);
+
+PUNA_AT(puna_quantize_options, format, 8, 8);
+PUNA_AT(puna_quantize_options, type, 16, 16);
+PUNA_AT(puna_quantize_options, overrides, 32, 24);
+PUNA_AT(puna_quantize_options, shard_bytes, 48, 32);
+PUNA_AT(puna_quantize_options, cancel, 56, 40);
+PUNA_AT(puna_quantize_result, bytes, 8, 8);
+PUNA_SIZE(puna_quantize_result, 24, 24);
+PUNA_AT(puna_calibrate_options, chunks, 8, 8);
+PUNA_AT(puna_calibrate_options, cancel, 16, 16);
 
 // The core's codes are the ABI's.
 constexpr bool same(puna::Code code, std::int32_t status) { return static_cast<std::int32_t>(code) == status; }

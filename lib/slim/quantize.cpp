@@ -16,15 +16,45 @@ std::uint32_t rows_of_chunk(const WeightInfo& info) {
   return static_cast<std::uint32_t>(std::clamp<std::uint64_t>(chunk_bytes / (info.columns * 4), 1, max_rows));
 }
 
+void check_tensor(const WeightSource& source, const ChosenTensor& t, const QuantizeOptions& options) {
+  const DTypeInfo& from = info(t.info->type);
+  const std::string tensor = source.name() + ": tensor " + t.info->name;
+  if (t.info->columns == 0 || t.info->columns % from.block != 0)
+    fail(Code::format, tensor + " has rows of " + std::to_string(t.info->columns) + ", no multiple of " + std::string(from.name) + "'s block");
+  const bool from_blocks = from.quantized() && t.info->type != DType::q8_f32;
+  if (from_blocks && info(t.type).quantized() && t.type != t.info->type && !options.requantize)
+    fail(Code::argument, tensor + " is " + std::string(from.name) + " already; making it " + std::string(info(t.type).name) +
+                             " loses quality twice: quantize the original, or allow requantizing");
+  if (options.imatrix && info(t.type).quantized()) options.imatrix->find(t.name, t.info->columns, options.imatrix_name);
+}
+
 }  // namespace
+
+QuantizePlan plan_quantize(const WeightSource& source, const QuantizeOptions& options, std::uint32_t workers) {
+  const Config config = make_config(source.hyperparameters(), source.name());
+  QuantizePlan plan;
+  plan.tensors = choose_types(source, config, {options.mix, options.pure, options.imatrix.has_value(), options.overrides});
+  for (const ChosenTensor& t : plan.tensors) {
+    check_tensor(source, t, options);
+    const std::uint64_t rows = rows_of_chunk(*t.info);
+    plan.quantized |= info(t.type).quantized();
+    plan.parameters += t.info->rows * t.info->columns;
+    plan.output_bytes += size_product(row_bytes(t.type, t.info->columns), t.info->rows);
+    plan.columns = std::max(plan.columns, t.info->columns);
+    plan.in_bytes = std::max(plan.in_bytes, rows * row_bytes(t.info->type, t.info->columns));
+    plan.out_bytes = std::max(plan.out_bytes, rows * row_bytes(t.type, t.info->columns));
+  }
+  plan.buffer_bytes = plan.in_bytes + plan.out_bytes + plan.columns * workers * sizeof(float);
+  return plan;
+}
 
 Quantizer::Quantizer(RuntimeRef runtime, std::shared_ptr<const WeightSource> source, std::unique_ptr<WeightSink> sink, QuantizeOptions options)
     : runtime_(std::move(runtime)), source_(std::move(source)), sink_(std::move(sink)), options_(std::move(options)) {
-  config_ = make_config(source_->hyperparameters(), source_->name());
-  tensors_ = choose_types(*source_, config_, {options_.mix, options_.pure, options_.imatrix.has_value(), options_.overrides});
-  check_sources();
+  const std::uint32_t width = runtime_->tasks.width();
+  options_.threads = options_.threads == 0 ? width : std::min(options_.threads, width);
+  plan_ = plan_quantize(*source_, options_, options_.threads);
   const VocabSource vocab = source_->vocab();
-  tokenizer_ = Tokenizer::create(vocab, config_.V);
+  tokenizer_ = Tokenizer::create(vocab, source_->hyperparameters().vocab);
 
   ModelDescription model;
   model.hyperparameters = source_->hyperparameters();
@@ -32,41 +62,17 @@ Quantizer::Quantizer(RuntimeRef runtime, std::shared_ptr<const WeightSource> sou
   model.tokenizer = vocab.kind == VocabSource::Kind::spm_model ? vocab.file : nullptr;
   model.gguf = source_->gguf();
   model.file_type = options_.mix ? options_.mix->file_type : 0;
+  model.quantized = plan_.quantized;
   std::vector<SinkTensor> announced;
-  std::uint64_t in_bytes = 1, out_bytes = 1;
-  for (const ChosenTensor& t : tensors_) {
-    announced.push_back({t.part, t.layer, t.type, t.info->rows, t.info->columns});
-    model.quantized |= info(t.type).quantized();
-    total_ += size_product(row_bytes(t.type, t.info->columns), t.info->rows);
-    parameters_ += t.info->rows * t.info->columns;
-    const std::uint64_t rows = rows_of_chunk(*t.info);
-    max_columns_ = std::max<std::size_t>(max_columns_, t.info->columns);
-    in_bytes = std::max(in_bytes, rows * row_bytes(t.info->type, t.info->columns));
-    out_bytes = std::max(out_bytes, rows * row_bytes(t.type, t.info->columns));
-  }
-  if (options_.threads == 0) options_.threads = runtime_->tasks.width();
-  options_.threads = std::min(options_.threads, runtime_->tasks.width());
-  in_buffer_ = Buffer<std::byte>(runtime_->memory, static_cast<std::size_t>(in_bytes), "rows to read", Raw{});
-  out_buffer_ = Buffer<std::byte>(runtime_->memory, static_cast<std::size_t>(out_bytes), "rows to write");
-  floats_ = Buffer<float>(runtime_->memory, size_product(max_columns_, options_.threads), "rows as floats", Raw{});
+  for (const ChosenTensor& t : plan_.tensors) announced.push_back({t.part, t.layer, t.type, t.info->rows, t.info->columns});
+  in_buffer_ = Buffer<std::byte>(runtime_->memory, static_cast<std::size_t>(plan_.in_bytes), "rows to read", Raw{});
+  out_buffer_ = Buffer<std::byte>(runtime_->memory, static_cast<std::size_t>(plan_.out_bytes), "rows to write");
+  floats_ = Buffer<float>(runtime_->memory, size_product(plan_.columns, options_.threads), "rows as floats", Raw{});
   sink_->begin(model, announced);
 }
 
-void Quantizer::check_sources() const {
-  for (const ChosenTensor& t : tensors_) {
-    const DTypeInfo& from = info(t.info->type);
-    if (t.info->columns % from.block != 0)
-      fail(Code::format, source_->name() + ": tensor " + t.info->name + " has rows of " + std::to_string(t.info->columns) +
-                             ", no multiple of " + std::string(from.name) + "'s block");
-    if (from.quantized() && t.info->type != DType::q8_f32 && info(t.type).quantized() && t.type != t.info->type && !options_.requantize)
-      fail(Code::argument, source_->name() + ": tensor " + t.info->name + " is " + std::string(from.name) + " already; making it " +
-                               std::string(info(t.type).name) + " loses quality twice: quantize the original, or allow requantizing");
-    if (options_.imatrix && info(t.type).quantized()) options_.imatrix->find(t.name, t.info->columns, options_.imatrix_name);
-  }
-}
-
 void Quantizer::begin_chunk() {
-  const ChosenTensor& t = tensors_[tensor_];
+  const ChosenTensor& t = plan_.tensors[tensor_];
   rows_ = static_cast<std::uint32_t>(std::min<std::uint64_t>(rows_of_chunk(*t.info), t.info->rows - row_));
   encoded_ = 0;
   const std::byte* place = source_->borrow(t.part, t.layer);
@@ -82,7 +88,7 @@ void Quantizer::begin_chunk() {
 }
 
 void Quantizer::encode_tile(std::uint32_t row, std::uint32_t worker) {
-  const ChosenTensor& t = tensors_[tensor_];
+  const ChosenTensor& t = plan_.tensors[tensor_];
   const auto columns = static_cast<std::size_t>(t.info->columns);
   const std::size_t in_bytes = row_bytes(t.info->type, columns), out_bytes = row_bytes(t.type, columns);
   const std::byte* from = in_ + row * in_bytes;
@@ -91,7 +97,7 @@ void Quantizer::encode_tile(std::uint32_t row, std::uint32_t worker) {
     std::copy(from, from + in_bytes, to);
     return;
   }
-  float* x = floats_.data() + worker * max_columns_;
+  float* x = floats_.data() + worker * static_cast<std::size_t>(plan_.columns);
   decode_row(t.info->type, from, x, columns);
   if (info(t.type).quantized()) {
     for (std::size_t i = 0; i < columns; ++i)
@@ -104,7 +110,7 @@ void Quantizer::encode_tile(std::uint32_t row, std::uint32_t worker) {
 }
 
 void Quantizer::end_chunk() {
-  const ChosenTensor& t = tensors_[tensor_];
+  const ChosenTensor& t = plan_.tensors[tensor_];
   if (const std::uint64_t bad = bad_row_.load())
     fail(Code::format, source_->name() + ": tensor " + t.info->name + " has a NaN or an infinity in row " + std::to_string(bad - 1));
   const std::size_t bytes = size_product(row_bytes(t.type, t.info->columns), rows_);
@@ -121,7 +127,7 @@ void Quantizer::end_chunk() {
 bool Quantizer::step(const Deadline& deadline, const CancelToken* cancel) {
   while (!finished_) {
     if (cancel && cancel->tripped()) fail(Code::cancelled, "writing was cancelled");
-    if (tensor_ == tensors_.size()) {
+    if (tensor_ == plan_.tensors.size()) {
       sink_->finish();
       finished_ = true;
       break;

@@ -27,6 +27,18 @@ struct QuantizeOptions {
   std::uint32_t threads = 0;
 };
 
+// What a Quantizer with these options will write and hold, checked.
+struct QuantizePlan {
+  std::vector<ChosenTensor> tensors;
+  std::uint64_t parameters = 0;
+  std::uint64_t output_bytes = 0;  // of tensor data
+  std::uint64_t in_bytes = 1, out_bytes = 1;  // buffers of a chunk
+  std::uint64_t columns = 0;                  // the longest row
+  std::uint64_t buffer_bytes = 0;             // all buffers together
+  bool quantized = false;                     // any tensor ends in a block type
+};
+QuantizePlan plan_quantize(const WeightSource& source, const QuantizeOptions& options, std::uint32_t workers);
+
 class Quantizer {
  public:
   // Chooses and checks everything, then writes the header. The source's vocabulary goes along.
@@ -36,13 +48,12 @@ class Quantizer {
   bool step(const Deadline& deadline, const CancelToken* cancel);
 
   std::uint64_t done() const { return done_; }    // bytes of output
-  std::uint64_t total() const { return total_; }
+  std::uint64_t total() const { return plan_.output_bytes; }
   std::uint64_t bytes_written() const { return sink_->bytes_written(); }
-  double bits_per_weight() const { return 8.0 * static_cast<double>(total_) / static_cast<double>(parameters_); }
-  const std::vector<ChosenTensor>& tensors() const { return tensors_; }
+  double bits_per_weight() const { return 8.0 * static_cast<double>(plan_.output_bytes) / static_cast<double>(plan_.parameters); }
+  const std::vector<ChosenTensor>& tensors() const { return plan_.tensors; }
 
  private:
-  void check_sources() const;
   void begin_chunk();
   void encode_tile(std::uint32_t row, std::uint32_t worker);
   void end_chunk();
@@ -51,10 +62,9 @@ class Quantizer {
   std::shared_ptr<const WeightSource> source_;
   std::unique_ptr<WeightSink> sink_;
   QuantizeOptions options_;
-  Config config_;
   std::shared_ptr<const Tokenizer> tokenizer_;
-  std::vector<ChosenTensor> tensors_;
-  std::uint64_t done_ = 0, total_ = 0, parameters_ = 0;
+  QuantizePlan plan_;
+  std::uint64_t done_ = 0;
 
   // The chunk in progress: rows [row_, row_ + rows_) of a tensor.
   std::size_t tensor_ = 0;
@@ -66,7 +76,6 @@ class Quantizer {
   std::atomic<std::uint64_t> bad_row_{0};  // one more than a row with a NaN or an infinity
   Buffer<std::byte> in_buffer_, out_buffer_;
   Buffer<float> floats_;  // [workers][columns]
-  std::size_t max_columns_ = 0;
 };
 
 }  // namespace puna
