@@ -46,6 +46,8 @@ class WeightSink {
 
 // GGUF v3.
 std::unique_ptr<WeightSink> gguf_sink(const std::string& path);
+// The size of what gguf_sink would write, to the byte.
+std::uint64_t gguf_bytes(const ModelDescription& model, std::span<const SinkTensor> tensors);
 // A Hugging Face folder: safetensors in shards of at most shard_bytes (0: 5 GB), config.json, tokenizer. F32, F16, BF16
 // only. q and k in Hugging Face's row order.
 std::unique_ptr<WeightSink> hf_sink(const std::string& folder, std::uint64_t shard_bytes);
