@@ -35,10 +35,10 @@ struct Attention {
   // Scores become weights e^(score - maximum); returns what the sums so far must be multiplied with.
   PUNA_INLINE float weigh(std::uint32_t head, std::uint32_t count) const {
     float* s = scores + static_cast<std::size_t>(head) * page_tokens;
-    for (std::uint32_t j = count; j < page_tokens; ++j) s[j] = -__builtin_inff();
+    for (std::uint32_t j = count; j < page_tokens; ++j) s[j] = -infinity;
     const F scale(a.scale);
     F v[vectors];
-    F largest(-__builtin_inff());
+    F largest(-infinity);
     for (std::uint32_t i = 0; i < vectors; ++i) {
       v[i] = F::load_aligned(s + i * A::lanes) * scale;
       largest = xsimd::max(largest, v[i]);
@@ -122,13 +122,13 @@ struct Attention {
       float* out = a.out + static_cast<std::size_t>(h) * a.head_dim;
       const F sum(running[h].sum);
       over_vectors<A>(
-          a.head_dim, [&](std::size_t i) { (F::load_unaligned(out + i) / sum).store_unaligned(out + i); },
-          [&](std::size_t i, std::size_t m) { A::store_part(out + i, A::load_part(out + i, m) / sum, m); });
+          a.head_dim, [&](std::size_t i) { A::div(F::load_unaligned(out + i), sum).store_unaligned(out + i); },
+          [&](std::size_t i, std::size_t m) { A::store_part(out + i, A::div(A::load_part(out + i, m), sum), m); });
     }
   }
 
   void run() const {
-    for (std::uint32_t h = 0; h < a.group; ++h) running[h] = {-__builtin_inff(), 0.0f};
+    for (std::uint32_t h = 0; h < a.group; ++h) running[h] = {-infinity, 0.0f};
     std::memset(a.out, 0, sizeof(float) * a.group * a.head_dim);
     for (std::uint32_t first = 0; first < a.keys; first += page_tokens)
       page(a.pages[first / page_tokens], a.keys - first < page_tokens ? a.keys - first : page_tokens);

@@ -104,6 +104,13 @@ struct Quantized {
     }
   }
 
+  // A unit is not read in the order of its bytes, and R rows are that many streams: the hardware does not guess them.
+  static constexpr std::size_t prefetch_ahead = 512;
+  static PUNA_INLINE void prefetch(const Group& g, std::size_t at) {
+    for (int i = 0; i < R; ++i)
+      for (std::size_t line = 0; line < unit_bytes; line += 64) A::prefetch(g.rows[i] + at + line);
+  }
+
   template <int T>
   static void direct(const MatmulTile& tile, std::uint32_t first_row, std::uint32_t first_token) {
     const Group g = group_at(tile, first_row);
@@ -115,9 +122,12 @@ struct Quantized {
     }
     alignas(64) float scales[Step::blocks * parts * R];
     alignas(64) float mins[Step::minimums ? Step::blocks * parts * R : R];
-    const std::size_t units = tile.columns / 32 / Step::blocks;
+    const std::size_t units = tile.columns / 32 / Step::blocks, bytes = units * unit_bytes;
     for (std::size_t u = 0; u < units; ++u) {
       const std::size_t at = u * unit_bytes;
+      // Past the end of these rows the next group's begin.
+      const std::size_t ahead = at + prefetch_ahead;
+      prefetch(g, ahead < bytes ? ahead : ahead - bytes + R * tile.weight_stride);
       Step::template head<A>(g.rows, at, scales, mins);
       for (int j = 0; j < Step::blocks; ++j) {
         const int s = j * parts * R;

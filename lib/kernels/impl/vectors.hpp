@@ -2,10 +2,17 @@
 // the padded last one.
 #pragma once
 
+#include <math.h>
+
+#include <limits>
+
 #include "kernels/impl/simd.hpp"
 
 namespace puna {
 namespace {
+
+constexpr float infinity = std::numeric_limits<float>::infinity();
+constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
 
 template <class A>
 PUNA_INLINE float sum_lanes(typename A::F v) {
@@ -49,8 +56,7 @@ void rms_norm(float* y, const float* x, const float* weight, std::size_t n, floa
   for (; i + A::lanes <= n; i += A::lanes) square(i, F::load_unaligned(x + i));
   if (i < n) square(i, A::load_part(x + i, n - i));
   const float sum = sum_lanes<A>((acc[0] + acc[1]) + (acc[2] + acc[3]));
-  const F mean(sum / static_cast<float>(n) + epsilon);
-  const F scale = F(1.0f) / xsimd::sqrt(mean);
+  const F scale(1.0f / ::sqrtf(sum / static_cast<float>(n) + epsilon));
   over_vectors<A>(
       n,
       [&](std::size_t k) { (F::load_unaligned(x + k) * scale * F::load_unaligned(weight + k)).store_unaligned(y + k); },
@@ -62,7 +68,7 @@ template <class A>
 PUNA_INLINE typename A::F gated(typename A::F z, typename A::F up) {
   using F = typename A::F;
   z = xsimd::max(F(-3.402823466e+38f), z);
-  return z / (F(1.0f) + xsimd::exp(-z)) * up;
+  return A::div(z, F(1.0f) + xsimd::exp(-z)) * up;
 }
 
 template <class A>
@@ -109,7 +115,7 @@ PUNA_INLINE void quantize_codes(const typename A::F (&v)[32 / A::lanes], float d
   using F = typename A::F;
   alignas(64) std::int32_t codes[32];
   for (int i = 0; i < 32 / A::lanes; ++i) {
-    const F q = xsimd::min(xsimd::max(xsimd::nearbyint(v[i] / F(d)), F(-127.0f)), F(127.0f));
+    const F q = xsimd::min(xsimd::max(xsimd::nearbyint(A::div(v[i], F(d))), F(-127.0f)), F(127.0f));
     xsimd::to_int(q).store_aligned(codes + i * A::lanes);
   }
   std::int32_t low = 0, high = 0;
@@ -137,7 +143,7 @@ PUNA_INLINE void quantize_block(const float* x, ActBlock& out) {
     std::memset(out.q, 0, sizeof out.q);
     out.qsum_lo = out.qsum_hi = 0;
   }
-  out.d = finite ? d : __builtin_nanf("");
+  out.d = finite ? d : not_a_number;
   out.sum_lo = out.d * static_cast<float>(out.qsum_lo);
   out.sum_hi = out.d * static_cast<float>(out.qsum_hi);
 }
