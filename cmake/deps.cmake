@@ -77,7 +77,8 @@ puna_system_headers(puna_headers ${PUNA_EIGEN_DIR} ${PUNA_XSIMD_DIR} ${PUNA_FMT_
 target_compile_definitions(puna_headers INTERFACE
     NDEBUG  # our own code has no assert; those in other people's headers may not end the host in a debug build either
     FMT_HEADER_ONLY=1
-    Eigen=puna_eigen)  # ours must never meet a consumer's Eigen, compiled with other flags, at link time
+    # Ours must never meet a consumer's, compiled with other flags or of another version, at link time.
+    Eigen=puna_eigen fmt=puna_fmt nlohmann=puna_nlohmann)
 target_link_libraries(puna_headers INTERFACE Threads::Threads)
 
 add_library(puna_cli11 INTERFACE)

@@ -51,7 +51,7 @@ endif()
 
 # --- a patched copy in the build tree ----------------------------------------------------------------------------
 set(_spm "${PROJECT_BINARY_DIR}/sentencepiece")
-set(_spm_stamp "7 ${_spm_version} ${_spm_origin}")  # the number counts changes of the patches below
+set(_spm_stamp "8 ${_spm_version} ${_spm_origin}")  # the number counts changes of the patches below
 set(_spm_old "")
 if(EXISTS "${_spm}/stamp")
     file(READ "${_spm}/stamp" _spm_old)
@@ -108,6 +108,10 @@ if(NOT _spm_old STREQUAL _spm_stamp)
     file(READ "${_spm}/src/error.cc" _error_cc)
     string(REPLACE "ShutdownLibrary();" "" _error_cc "${_error_cc}")
     file(WRITE "${_spm}/src/error.cc" "${_error_cc}")
+    # Tables of the generated code that stand outside any namespace.
+    foreach(_proto IN ITEMS sentencepiece sentencepiece_model)
+        puna_patch("${_spm}/src/builtin_pb/${_proto}.pb.cc" "scc_info_" "puna_scc_info_")
+    endforeach()
     file(WRITE "${_spm}/stamp" "${_spm_stamp}")
 endif()
 
@@ -130,7 +134,8 @@ endif()
 
 add_library(puna_sentencepiece OBJECT ${_spm_sources} ${_spm_protobuf})
 # Other namespaces, so that even a static consumer with its own protobuf, abseil or sentencepiece links.
-set(_spm_names google=puna_google absl=puna_absl sentencepiece=puna_sentencepiece _USE_INTERNAL_STRING_VIEW)
+set(_spm_names google=puna_google absl=puna_absl sentencepiece=puna_sentencepiece Darts=puna_darts
+    _USE_INTERNAL_STRING_VIEW)
 target_compile_definitions(puna_sentencepiece PRIVATE ${_spm_names} NDEBUG HAVE_PTHREAD=1
     "GOOGLE_PROTOBUF_MIN_LOG_LEVEL=(1L+level)")  # a level below every level: protobuf prints nothing
 target_include_directories(puna_sentencepiece PRIVATE

@@ -1,7 +1,8 @@
 # What libpuna.so shows and takes: it exports exactly capi/exports.txt (all puna_*), imports none of the ways to end,
-# to print or to take over signals, and is under 3 MB when stripped.
+# to print or to take over signals, and is under 3 MB when stripped. What libpuna.a brings into a static consumer's link
+# is ours by name, or the standard library's.
 set -euo pipefail
-library=$1 exports=$2 nm=$3 strip=$4
+library=$1 exports=$2 nm=$3 strip=$4 archive=${5:-}
 skip() {
     echo "skipped: $1"
     [ -z "${PUNA_RUN_DIR:-}" ] || echo "${PUNA_TEST_NAME:-hygiene_symbols} - $1" >>"$PUNA_RUN_DIR/skipped.txt"
@@ -31,6 +32,12 @@ fi
 imported=$("$nm" -D --undefined-only "$library" | awk '{ sub(/@.*/, "", $NF); print $NF }' |
     grep -xE 'abort|_?_?exit|_Exit|quick_exit|printf|__printf_chk|vprintf|__vprintf_chk|puts|putchar|perror|signal|sigaction|raise|__assert_fail' || true)
 [ -z "$imported" ] || { printf 'imports %s\n' $imported; bad=1; }
+
+if [ -n "$archive" ]; then
+    strangers=$("$nm" -C --defined-only "$archive" 2>/dev/null | awk '$2 ~ /^[ABDGRTVWu]$/' | cut -d' ' -f3- |
+        grep -vE 'puna|std::|__gnu_cxx|^DW\.ref|^operator|xsimd::' | sort -u || true)
+    [ -z "$strangers" ] || { printf '%s\n' "$strangers" | sed 's/^/libpuna.a shows a foreign symbol: /'; bad=1; }
+fi
 
 "$strip" -o "$work/stripped" "$library"
 size=$(wc -c <"$work/stripped")
