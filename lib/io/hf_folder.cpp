@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "hf_description.hpp"
 #include "hf_model.hpp"
 #include "named_weights.hpp"
 #include "puna/base/checked.hpp"
@@ -160,6 +161,10 @@ HfTensors read_folder(const std::string& folder) {
 }
 
 }  // namespace
+
+std::string hf_tensor_name(Part part, std::uint32_t layer) {
+  return (part == Part::output ? "" : "model.") + hf_names.name(part, layer);
+}
 
 std::unique_ptr<WeightSource> make_hf_model(const std::string& folder, const std::string& name, HfTensors found) {
   const std::string config_path = path_join(folder, "config.json");
