@@ -1,8 +1,11 @@
 #include "puna/slim/imatrix.hpp"
 
+#include <algorithm>
 #include <cmath>
-#include <cstring>
+#include <limits>
 
+#include "io/gguf_layout.hpp"
+#include "puna/base/checked.hpp"
 #include "puna/io/atomic_file.hpp"
 #include "puna/io/gguf.hpp"
 #include "puna/io/reader.hpp"
@@ -72,8 +75,8 @@ Imatrix read_gguf_imatrix(const std::shared_ptr<const File>& file) {
   if (g.text("general.type").value_or("") != "imatrix") g.refuse("general.type", "is not \"imatrix\"");
   Imatrix m;
   m.datasets = g.texts("imatrix.datasets").value_or(std::vector<std::string>{});
-  m.chunks = static_cast<std::uint32_t>(std::min<std::uint64_t>(g.whole("imatrix.chunk_count").value_or(0), UINT32_MAX));
-  m.chunk_tokens = static_cast<std::uint32_t>(std::min<std::uint64_t>(g.whole("imatrix.chunk_size").value_or(0), UINT32_MAX));
+  m.chunks = static_cast<std::uint32_t>(std::min<std::uint64_t>(g.whole("imatrix.chunk_count").value_or(0), std::numeric_limits<std::uint32_t>::max()));
+  m.chunk_tokens = static_cast<std::uint32_t>(std::min<std::uint64_t>(g.whole("imatrix.chunk_size").value_or(0), std::numeric_limits<std::uint32_t>::max()));
   for (const GgufTensor& t : g.tensors()) {
     if (!t.name.ends_with(sums_suffix)) continue;
     const std::string name = t.name.substr(0, t.name.size() - sums_suffix.size());
@@ -93,7 +96,85 @@ Imatrix read_gguf_imatrix(const std::shared_ptr<const File>& file) {
   return m;
 }
 
+template <class T>
+void put(std::string& out, T value) {
+  out.append(reinterpret_cast<const char*>(&value), sizeof value);  // little-endian, as the machine is
+}
+
+std::string dat_bytes(const Imatrix& m) {
+  std::string out;
+  put(out, static_cast<std::int32_t>(m.entries.size()));
+  // llama.cpp divides by the calls again; one call a chunk.
+  const auto calls = static_cast<std::int32_t>(std::max(1u, m.chunks));
+  for (const auto& [name, entry] : m.entries) {
+    put(out, static_cast<std::int32_t>(name.size()));
+    out += name;
+    put(out, calls);
+    put(out, static_cast<std::int32_t>(entry.mean_square.size()));
+    for (float v : entry.mean_square) put(out, v * static_cast<float>(calls));
+  }
+  const std::string dataset = m.datasets.empty() ? "" : m.datasets[0];
+  put(out, calls);
+  put(out, static_cast<std::int32_t>(dataset.size()));
+  return out + dataset;
+}
+
+struct OutTensor {
+  std::string name;
+  std::vector<float> values;
+};
+
+void put_tensor_info(std::string& out, const OutTensor& t, std::uint64_t offset) {
+  put(out, static_cast<std::uint64_t>(t.name.size()));
+  out += t.name;
+  put(out, std::uint32_t{2});
+  put(out, static_cast<std::uint64_t>(t.values.size()));
+  put(out, std::uint64_t{1});
+  put(out, std::uint32_t{0});  // F32
+  put(out, offset);
+}
+
+std::string gguf_bytes(const Imatrix& m) {
+  io::GgufEntries entries;
+  entries.set_text("general.type", "imatrix");
+  entries.set_texts("imatrix.datasets", m.datasets);
+  entries.set_u32("imatrix.chunk_count", m.chunks);
+  entries.set_u32("imatrix.chunk_size", m.chunk_tokens);
+  std::vector<OutTensor> tensors;
+  for (const auto& [name, entry] : m.entries) {
+    const auto count = static_cast<float>(entry.count);
+    std::vector<float> sums = entry.mean_square;
+    for (float& v : sums) v *= count;
+    tensors.push_back({name + std::string(sums_suffix), std::move(sums)});
+    tensors.push_back({name + std::string(counts_suffix), {count}});
+  }
+  constexpr std::uint64_t alignment = 32;
+  std::string out = "GGUF";
+  put(out, std::uint32_t{3});
+  put(out, static_cast<std::uint64_t>(tensors.size()));
+  put(out, entries.count());
+  out += entries.take_bytes();
+  std::uint64_t offset = 0;
+  for (const OutTensor& t : tensors) {
+    put_tensor_info(out, t, offset);
+    offset = round_up(offset + t.values.size() * sizeof(float), alignment);
+  }
+  out.resize(round_up(out.size(), alignment));
+  for (const OutTensor& t : tensors) {
+    out.append(reinterpret_cast<const char*>(t.values.data()), t.values.size() * sizeof(float));
+    out.resize(round_up(out.size(), alignment));
+  }
+  return out;
+}
+
 }  // namespace
+
+void write_imatrix(const Imatrix& m, const std::string& path) {
+  AtomicFile file(path);
+  const std::string bytes = path.ends_with(".dat") ? dat_bytes(m) : gguf_bytes(m);
+  file.write(bytes.data(), bytes.size());
+  file.commit();
+}
 
 const float* Imatrix::find(const std::string& tensor, std::uint64_t columns, const std::string& file) const {
   const auto found = entries.find(tensor);

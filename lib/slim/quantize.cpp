@@ -62,7 +62,7 @@ Quantizer::Quantizer(RuntimeRef runtime, std::shared_ptr<const WeightSource> sou
   model.tokenizer = vocab.kind == VocabSource::Kind::spm_model ? vocab.file : nullptr;
   model.gguf = source_->gguf();
   model.file_type = options_.mix ? options_.mix->file_type : 0;
-  model.quantized = plan_.quantized;
+  model.quantized = plan_.quantized || options_.mix != nullptr;  // llama.cpp marks every output of its quantizer
   std::vector<SinkTensor> announced;
   for (const ChosenTensor& t : plan_.tensors) announced.push_back({t.part, t.layer, t.type, t.info->rows, t.info->columns});
   in_buffer_ = Buffer<std::byte>(runtime_->memory, static_cast<std::size_t>(plan_.in_bytes), "rows to read", Raw{});
