@@ -37,6 +37,9 @@ int run_inspect(const Arguments& arguments);
 int run_plan(const Arguments& arguments);
 int run_bench(const Arguments& arguments);
 int run_version(const Arguments& arguments);
+int run_quantize(const Arguments& arguments);
+int run_convert(const Arguments& arguments);
+int run_calibrate(const Arguments& arguments);
 
 // ---- options (options.cpp) ------------------------------------------------------------------------------------------
 

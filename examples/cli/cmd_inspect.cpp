@@ -1,4 +1,5 @@
 #include <limits>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "cli.hpp"
@@ -102,6 +103,46 @@ void print_text(const Listing& listing, const std::optional<puna_model_info>& in
   write_out(out);
 }
 
+// What two files say differently: tensors by name, type, shape and size, and metadata by value.
+Json difference(const Listing& a, const Listing& b) {
+  const Json first = tensors_json(a), second = tensors_json(b);
+  const auto by_name = [](const Json& tensors) {
+    std::map<std::string, Json> out;
+    for (const Json& t : tensors) out[t["name"].get<std::string>()] = t;
+    return out;
+  };
+  const auto left = by_name(first), right = by_name(second);
+  Json out{{"only_first", Json::array()}, {"only_second", Json::array()}, {"changed", Json::array()}, {"metadata", Json::object()}};
+  for (const auto& [name, t] : left) {
+    const auto other = right.find(name);
+    if (other == right.end())
+      out["only_first"].push_back(name);
+    else if (other->second != t)
+      out["changed"].push_back({{"name", name}, {"first", t}, {"second", other->second}});
+  }
+  for (const auto& [name, t] : right)
+    if (left.count(name) == 0) out["only_second"].push_back(name);
+  const Json meta_a = metadata_json(a), meta_b = metadata_json(b);
+  for (const auto& [key, value] : meta_a.items())
+    if (!meta_b.contains(key) || meta_b[key] != value) out["metadata"][key] = {value, meta_b.value(key, Json(nullptr))};
+  for (const auto& [key, value] : meta_b.items())
+    if (!meta_a.contains(key)) out["metadata"][key] = {nullptr, value};
+  return out;
+}
+
+void print_difference(const Json& d) {
+  std::string out;
+  for (const Json& name : d["only_first"]) out += fmt::format("- {}\n", printable(name.get<std::string>()));
+  for (const Json& name : d["only_second"]) out += fmt::format("+ {}\n", printable(name.get<std::string>()));
+  for (const Json& t : d["changed"])
+    out += fmt::format("  {:<40} {} {} -> {} {}, {} -> {} bytes\n", printable(t["name"].get<std::string>()), t["first"]["type"].get<std::string>(),
+                       t["first"]["shape"].dump(), t["second"]["type"].get<std::string>(), t["second"]["shape"].dump(),
+                       t["first"]["bytes"].dump(), t["second"]["bytes"].dump());
+  for (const auto& [key, values] : d["metadata"].items())
+    out += fmt::format("  {}: {} -> {}\n", printable(key), printable(values[0].dump(), 60), printable(values[1].dump(), 60));
+  write_out(out.empty() ? "no difference in the headers\n" : out);
+}
+
 }  // namespace
 
 int run_inspect(const Arguments& arguments) {
@@ -110,13 +151,19 @@ int run_inspect(const Arguments& arguments) {
                    "llama2.c .bin. No weights are read. config is shown for a Llama that puna could load.",
                    "  puna inspect llama.gguf\n"
                    "  puna inspect model.safetensors --json");
-  std::string file;
+  std::string file, other;
   line.text("FILE", file, "", "the file or folder");
+  line.text("--diff", other, "FILE", "what that file's header says differently");
   line.add_output();
   if (!line.parse(arguments)) return exit_ok;
   if (file.empty()) throw Usage("no FILE to inspect");
 
   const Listing listing{puna::Source(file.c_str())};
+  if (!other.empty()) {
+    const Json d = difference(listing, Listing{puna::Source(other.c_str())});
+    line.options().json ? write_json(d) : print_difference(d);
+    return exit_ok;
+  }
   const std::optional<puna_model_info> info = listing.model_info();
   const std::uint64_t count = info ? info->parameters : parameters(listing);
   if (line.options().json)

@@ -57,7 +57,7 @@ std::vector<std::string> read_documents(const std::string& name) {
 class Measure {
  public:
   Measure(const Request& request, const std::vector<std::string>& texts, const Interrupt& interrupt, Progress& progress)
-      : progress_(progress) {
+      : name_(request.documents ? *request.documents : *request.file), progress_(progress) {
     for (const std::string& text : texts) {
       texts_.push_back(text.data());
       lengths_.push_back(text.size());
@@ -68,16 +68,21 @@ class Measure {
     options_.progress = Progress::report;
     options_.progress_user = &progress;
   }
-  puna_perplexity run(const puna::Model& model, std::int32_t protocol) {
+  puna_perplexity run(const puna::Model& model, std::int32_t protocol) try {
     options_.protocol = protocol;
     puna_perplexity out{};
     puna::call(puna_eval_perplexity, model.get(), texts_.data(), lengths_.data(), texts_.size(), &options_, &out,
                sizeof out);
     progress_.clear();
     return out;
+  } catch (const puna::Error& error) {
+    // The library knows the text, not what its file is called.
+    if (error.code() != PUNA_E_ARGUMENT && error.code() != PUNA_E_ENCODING) throw;
+    throw Failed(name_ + ": " + error.what());
   }
 
  private:
+  std::string name_;
   std::vector<const char*> texts_;
   std::vector<std::size_t> lengths_;
   puna::PerplexityOptions options_;

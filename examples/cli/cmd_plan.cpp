@@ -18,20 +18,29 @@ std::string bytes(std::uint64_t n) {
 int run_plan(const Arguments& arguments) {
   CommandLine line("plan", "Memory and disk that a task will need, told from the header before anything is allocated.",
                    "  puna plan -m llama.gguf --task generate --context 4096\n"
-                   "  puna plan --synthetic 7b --type q4_0");
+                   "  puna plan --synthetic 7b --type q4_0\n"
+                   "  puna plan -m llama-f16.gguf --task quantize --type q4_k_m");
   std::string task = "generate";
-  line.text("--task", task, "TASK", "generate (default)");
+  line.text("--task", task, "TASK", "generate (default), or quantize: to --type, without running it");
   line.add_model();
   line.add_synthetic();
   line.add_cache();
   line.add_output();
   if (!line.parse(arguments)) return exit_ok;
-  if (task != "generate") throw Usage("--task: '" + printable(task, 60) + "' is not generate");
+  if (task != "generate" && task != "quantize")
+    throw Usage("--task: '" + printable(task, 60) + "' is neither generate nor quantize");
 
   ModelFiles files(line.options());
   const puna::SessionOptions session = session_options(line.options());
   puna_plan plan{};
-  puna::call(puna_plan_generate, &files.model(), &files.model_options(), &session, &plan, sizeof plan);
+  if (task == "quantize") {
+    puna_quantize_options options;
+    puna_quantize_options_init(&options, sizeof options);
+    options.type = line.options().type.c_str();
+    puna::call(puna_plan_quantize, &files.model(), &options, &plan, sizeof plan);
+  } else {
+    puna::call(puna_plan_generate, &files.model(), &files.model_options(), &session, &plan, sizeof plan);
+  }
   if (line.options().json)
     write_json({{"memory_bytes", plan.memory_bytes},
                 {"weight_bytes", plan.weight_bytes},

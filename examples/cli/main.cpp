@@ -29,6 +29,9 @@ constexpr Command commands[] = {
     {"perplexity", "how well the model predicts a text or documents", run_perplexity},
     {"inspect", "what a GGUF, safetensors or torch file holds, by its header", run_inspect},
     {"plan", "memory that a model will need, before any is taken", run_plan},
+    {"quantize", "slim a model by storing its weights in fewer bits", run_quantize},
+    {"convert", "a model in another container or float type", run_convert},
+    {"calibrate", "an importance matrix from a text, for quantize", run_calibrate},
     {"bench", "speed of prompt and decoding", run_bench},
     {"version", "version of the tool and the library", run_version},
 };

@@ -45,12 +45,16 @@ const char* phase_name(std::int32_t phase) {
     case PUNA_PHASE_LOAD: return "loading";
     case PUNA_PHASE_PROMPT: return "prompt";
     case PUNA_PHASE_DECODE: return "writing";
+    case PUNA_PHASE_WRITE: return "writing";
+    case PUNA_PHASE_CALIBRATE: return "calibrating";
     case PUNA_PHASE_EVALUATE: return "measuring";
     default: return "working";
   }
 }
 
-bool phase_in_bytes(std::int32_t phase) { return phase == PUNA_PHASE_HASH || phase == PUNA_PHASE_LOAD; }
+bool phase_in_bytes(std::int32_t phase) {
+  return phase == PUNA_PHASE_HASH || phase == PUNA_PHASE_LOAD || phase == PUNA_PHASE_WRITE;
+}
 
 std::string duration(double seconds) {
   if (seconds >= 3600) return fmt::format("{:.1f} h", std::min(seconds / 3600, 9999.0));
