@@ -21,7 +21,8 @@ void check_count(const WeightSource& source, const char* field, std::uint64_t va
 }
 
 void check_positive(const WeightSource& source, const char* field, double value) {
-  if (!(value > 0) || !std::isfinite(value)) refuse(source, std::string(field) + " is " + std::to_string(value) + ", not a positive number");
+  if (!(value > 0) || !std::isfinite(value))
+    refuse(source, std::string(field) + " is " + std::to_string(value) + ", not a positive number");
 }
 
 void check_numbers(const WeightSource& source, const Hyperparameters& h) {
@@ -33,11 +34,14 @@ void check_numbers(const WeightSource& source, const Hyperparameters& h) {
   check_count(source, "vocabulary size", h.vocab);
   check_count(source, "context length", h.context);
   if (h.heads % h.kv_heads != 0)
-    refuse(source, "head count " + std::to_string(h.heads) + " is no multiple of the key head count " + std::to_string(h.kv_heads));
+    refuse(source, "head count " + std::to_string(h.heads) + " is no multiple of the key head count " +
+                       std::to_string(h.kv_heads));
   if (h.head_dim == 0 && h.dim % h.heads != 0)
-    refuse(source, "model width " + std::to_string(h.dim) + " is no multiple of the head count " + std::to_string(h.heads));
+    refuse(source,
+           "model width " + std::to_string(h.dim) + " is no multiple of the head count " + std::to_string(h.heads));
   if (h.head_dim > h.dim || (h.head_dim != 0 && h.heads > max_dimension / h.head_dim))
-    refuse(source, "head width " + std::to_string(h.head_dim) + " is too large for " + std::to_string(h.heads) + " heads");
+    refuse(source,
+           "head width " + std::to_string(h.head_dim) + " is too large for " + std::to_string(h.heads) + " heads");
   check_positive(source, "norm epsilon", h.norm_epsilon);
   check_positive(source, "rope theta", h.rope_theta);
   check_positive(source, "rope scaling factor", h.rope_factor);
@@ -48,12 +52,14 @@ void check_part(const WeightSource& source, const Hyperparameters& h, Part part,
   if (!w) {
     if (part == Part::output) return;  // tied to the embedding
     refuse(source, "tensor " + std::string(part_name(part)) +
-                       (part_is_per_layer(part) ? " of layer " + std::to_string(layer) : std::string()) + " is missing");
+                       (part_is_per_layer(part) ? " of layer " + std::to_string(layer) : std::string()) +
+                       " is missing");
   }
   const Shape want = expected_shape(h, part);
   if (w->rows != want.rows || w->columns != want.columns)
     refuse(source, "tensor " + quoted(w->name) + " is " + std::to_string(w->rows) + " x " + std::to_string(w->columns) +
-                       ", but the hyperparameters make it " + std::to_string(want.rows) + " x " + std::to_string(want.columns));
+                       ", but the hyperparameters make it " + std::to_string(want.rows) + " x " +
+                       std::to_string(want.columns));
 }
 
 }  // namespace

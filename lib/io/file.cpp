@@ -22,7 +22,9 @@ class MemoryFile final : public File {
   }
 
  private:
-  void read_bytes(std::uint64_t offset, void* dst, std::size_t n) const override { std::memcpy(dst, data_ + offset, n); }
+  void read_bytes(std::uint64_t offset, void* dst, std::size_t n) const override {
+    std::memcpy(dst, data_ + offset, n);
+  }
 };
 
 class CallbackFile final : public File {
@@ -55,7 +57,9 @@ class SliceFile final : public File {
   }
 
  private:
-  void read_bytes(std::uint64_t offset, void* dst, std::size_t n) const override { file_->read(offset_ + offset, dst, n); }
+  void read_bytes(std::uint64_t offset, void* dst, std::size_t n) const override {
+    file_->read(offset_ + offset, dst, n);
+  }
   std::shared_ptr<const File> file_;
   std::uint64_t offset_;
 };

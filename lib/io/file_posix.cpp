@@ -35,7 +35,8 @@ class Descriptor {
 class MappedFile final : public File {
  public:
   // mapping: from a page border; the file starts `skip` bytes into it.
-  MappedFile(std::string name, void* mapping, std::size_t mapped, std::size_t skip) : mapping_(mapping), mapped_(mapped) {
+  MappedFile(std::string name, void* mapping, std::size_t mapped, std::size_t skip)
+      : mapping_(mapping), mapped_(mapped) {
     name_ = std::move(name);
     data_ = static_cast<const std::byte*>(mapping) + skip;
     size_ = mapped - skip;

@@ -48,7 +48,9 @@ class MappedFile final : public File {
   ~MappedFile() override { ::UnmapViewOfFile(view_); }
 
  private:
-  void read_bytes(std::uint64_t offset, void* dst, std::size_t n) const override { std::memcpy(dst, data_ + offset, n); }
+  void read_bytes(std::uint64_t offset, void* dst, std::size_t n) const override {
+    std::memcpy(dst, data_ + offset, n);
+  }
   Handle mapping_;
   void* view_;
 };

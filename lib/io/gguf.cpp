@@ -16,7 +16,8 @@ constexpr std::uint64_t max_key_bytes = 65535;
 constexpr std::uint64_t max_name_bytes = 63;  // ggml keeps 64 with the NUL
 constexpr int max_array_depth = 4;
 constexpr std::uint64_t max_walked = std::uint64_t{1} << 24;  // elements of an array that have no fixed size
-constexpr std::uint64_t max_count = std::uint64_t{1} << 18;  // of tensors and of entries: a hundred times what models have
+// Of tensors and of entries: a hundred times what models have.
+constexpr std::uint64_t max_count = std::uint64_t{1} << 18;
 
 // The least bytes that one can take: a one-byte key with a one-byte value; a one-byte name with no dimension.
 constexpr std::uint64_t min_entry_bytes = 8 + 1 + 4 + 1;
@@ -59,7 +60,8 @@ class GgufParser {
     if (g_.version_ == 1)
       fail(Code::unsupported, name + ": version 1: GGUF v1 is not read here; convert the file to v3");
     if (g_.version_ != 0 && (g_.version_ & 0xffff) == 0)
-      fail(Code::unsupported, name + ": version " + std::to_string(g_.version_) + ": a big-endian GGUF is not read here");
+      fail(Code::unsupported,
+           name + ": version " + std::to_string(g_.version_) + ": a big-endian GGUF is not read here");
     if (g_.version_ != 2 && g_.version_ != 3)
       fail(Code::unsupported, name + ": version " + std::to_string(g_.version_) + ": only GGUF v2 and v3 are known");
     tensors_ = r_.get<std::uint64_t>("tensor_count");
@@ -71,15 +73,19 @@ class GgufParser {
   // A count is never more than the bytes behind it can hold, before anything is allocated for it.
   void limit(const char* field, std::uint64_t count, std::uint64_t offset, std::uint64_t room) {
     if (count > room)
-      r_.refuse(field, std::to_string(count) + " cannot fit the " + std::to_string(r_.remaining()) + " bytes that follow", offset);
-    if (count > max_count) r_.refuse(field, std::to_string(count) + " is more than " + std::to_string(max_count), offset);
+      r_.refuse(field,
+                std::to_string(count) + " cannot fit the " + std::to_string(r_.remaining()) + " bytes that follow",
+                offset);
+    if (count > max_count)
+      r_.refuse(field, std::to_string(count) + " is more than " + std::to_string(max_count), offset);
   }
 
   void entry(std::uint64_t i) {
     r_.set_context("metadata entry " + std::to_string(i));
     const auto length = r_.get<std::uint64_t>("key length");
     if (length == 0 || length > max_key_bytes)
-      r_.refuse("key length", std::to_string(length) + " is not 1 to " + std::to_string(max_key_bytes), r_.position() - 8);
+      r_.refuse("key length", std::to_string(length) + " is not 1 to " + std::to_string(max_key_bytes),
+                r_.position() - 8);
     GgufEntry e;
     e.key = r_.text(length, "key");
     r_.set_context("metadata key " + quoted(e.key));
@@ -123,7 +129,8 @@ class GgufParser {
     const std::uint32_t fixed = fixed_bytes(a.element);
     const std::uint64_t least = fixed != 0 ? fixed : a.element == GgufType::string ? 8 : 12;
     if (a.count > r_.remaining() / least)
-      r_.refuse("array length", std::to_string(a.count) + " cannot fit the " + std::to_string(r_.remaining()) + " bytes that follow",
+      r_.refuse("array length",
+                std::to_string(a.count) + " cannot fit the " + std::to_string(r_.remaining()) + " bytes that follow",
                 a.offset - 8);
     if (fixed == 0 && a.count > max_walked)
       r_.refuse("array length", std::to_string(a.count) + " is more than " + std::to_string(max_walked), a.offset - 8);
@@ -148,7 +155,8 @@ class GgufParser {
     const auto key = [&](std::size_t i) -> const std::string& { return g_.entries_[i].key; };
     std::sort(g_.entry_order_.begin(), g_.entry_order_.end(), [&](auto a, auto b) { return key(a) < key(b); });
     for (std::size_t i = 1; i < g_.entry_order_.size(); ++i)
-      if (key(g_.entry_order_[i - 1]) == key(g_.entry_order_[i])) g_.refuse(key(g_.entry_order_[i]), "the key is there twice");
+      if (key(g_.entry_order_[i - 1]) == key(g_.entry_order_[i]))
+        g_.refuse(key(g_.entry_order_[i]), "the key is there twice");
   }
 
   void read_alignment() {
@@ -165,19 +173,22 @@ class GgufParser {
     r_.set_context("tensor " + std::to_string(i));
     const auto length = r_.get<std::uint64_t>("name length");
     if (length == 0 || length > max_name_bytes)
-      r_.refuse("name length", std::to_string(length) + " is not 1 to " + std::to_string(max_name_bytes), r_.position() - 8);
+      r_.refuse("name length", std::to_string(length) + " is not 1 to " + std::to_string(max_name_bytes),
+                r_.position() - 8);
     GgufTensor t;
     t.name = r_.text(length, "name");
     r_.set_context("tensor " + quoted(t.name));
     t.n_dims = r_.get<std::uint32_t>("n_dims");
     if (t.n_dims > t.dims.size())
-      r_.refuse("n_dims", std::to_string(t.n_dims) + " is more than " + std::to_string(t.dims.size()), r_.position() - 4);
+      r_.refuse("n_dims", std::to_string(t.n_dims) + " is more than " + std::to_string(t.dims.size()),
+                r_.position() - 4);
     std::uint64_t elements = 1;
     for (std::uint32_t d = 0; d < t.n_dims; ++d) {
       t.dims[d] = r_.get<std::uint64_t>("dimension");
       const auto product = checked_mul(elements, t.dims[d]);
       if (t.dims[d] == 0 || !product || *product > std::numeric_limits<std::int64_t>::max())
-        r_.refuse("dimension", std::to_string(t.dims[d]) + (t.dims[d] == 0 ? "" : " makes more elements than 63 bits count"),
+        r_.refuse("dimension",
+                  std::to_string(t.dims[d]) + (t.dims[d] == 0 ? "" : " makes more elements than 63 bits count"),
                   r_.position() - 8);
       elements = *product;
     }
@@ -185,7 +196,8 @@ class GgufParser {
     t.offset = r_.get<std::uint64_t>("offset");
     size_tensor(t, elements);
     if (t.offset % g_.alignment_ != 0)
-      r_.refuse("offset", std::to_string(t.offset) + " is no multiple of the alignment " + std::to_string(g_.alignment_),
+      r_.refuse("offset",
+                std::to_string(t.offset) + " is no multiple of the alignment " + std::to_string(g_.alignment_),
                 r_.position() - 8);
     g_.tensors_.push_back(std::move(t));
   }
@@ -219,10 +231,12 @@ class GgufParser {
     const std::uint64_t size = g_.file_->size();
     const std::uint64_t behind = r_.position() % g_.alignment_;
     const auto data = checked_add(r_.position(), behind == 0 ? 0 : g_.alignment_ - behind);
-    if (!data || *data > size) r_.refuse("tensor data", "would start past the end of the file (" + std::to_string(size) + " bytes)");
+    if (!data || *data > size)
+      r_.refuse("tensor data", "would start past the end of the file (" + std::to_string(size) + " bytes)");
     std::vector<std::size_t> order(g_.tensors_.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
-    std::sort(order.begin(), order.end(), [&](auto a, auto b) { return g_.tensors_[a].offset < g_.tensors_[b].offset; });
+    std::sort(order.begin(), order.end(),
+              [&](auto a, auto b) { return g_.tensors_[a].offset < g_.tensors_[b].offset; });
     const GgufTensor* before = nullptr;
     for (const std::size_t i : order) {
       GgufTensor& t = g_.tensors_[i];

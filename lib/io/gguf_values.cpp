@@ -1,4 +1,4 @@
-// Typed reading of a parsed GGUF: what a caller asks for is what the file says, exactly, or an error that names the key.
+// Typed reading of a parsed GGUF: what a caller asks for is exactly what the file says, or an error names the key.
 #include <algorithm>
 #include <charconv>
 #include <cmath>
@@ -101,7 +101,8 @@ std::string array_text(Reader& r, GgufType element, std::uint64_t count, bool& c
 }
 
 bool is_integer(GgufType t) {
-  return t != GgufType::f32 && t != GgufType::f64 && t != GgufType::boolean && t != GgufType::string && t != GgufType::array;
+  return t != GgufType::f32 && t != GgufType::f64 && t != GgufType::boolean && t != GgufType::string &&
+         t != GgufType::array;
 }
 
 std::string a_type(const GgufEntry& e) {
@@ -226,7 +227,8 @@ std::optional<std::vector<std::int64_t>> Gguf::integers(std::string_view key) co
       case GgufType::i64: all.push_back(r.get<std::int64_t>("element")); break;
       default: {
         const auto u = r.get<std::uint64_t>("element");
-        if (u > std::numeric_limits<std::int64_t>::max()) refuse(key, "element " + std::to_string(i) + " is " + std::to_string(u));
+        if (u > std::numeric_limits<std::int64_t>::max())
+          refuse(key, "element " + std::to_string(i) + " is " + std::to_string(u));
         all.push_back(static_cast<std::int64_t>(u));
       }
     }

@@ -101,7 +101,8 @@ class Llama2c final : public WeightSource {
     for (const Part part : order()) {
       const Section& s = section(part);
       const std::uint64_t count = part_is_per_layer(part) ? h_.layers : 1;
-      TensorListing row{s.info.name, s.grouped ? "int8, groups of " + std::to_string(group_) : "float32", {}, count * s.stride};
+      TensorListing row{
+          s.info.name, s.grouped ? "int8, groups of " + std::to_string(group_) : "float32", {}, count * s.stride};
       if (part_is_per_layer(part)) row.shape.push_back(h_.layers);
       if (!is_norm(part)) row.shape.push_back(s.info.rows);
       row.shape.push_back(s.info.columns);
@@ -125,7 +126,8 @@ class Llama2c final : public WeightSource {
       r.skip(4, "magic");
       version_ = r.get<std::int32_t>("version");
       if (version_ != 1 && version_ != 2)
-        fail(Code::unsupported, name() + ": version " + std::to_string(version_) + ": only llama2.c v0, v1 and v2 are known");
+        fail(Code::unsupported,
+             name() + ": version " + std::to_string(version_) + ": only llama2.c v0, v1 and v2 are known");
     }
     h_.dim = positive(r, "dim");
     h_.ffn_dim = positive(r, "hidden_dim");
@@ -133,7 +135,8 @@ class Llama2c final : public WeightSource {
     h_.heads = positive(r, "n_heads");
     h_.kv_heads = positive(r, "n_kv_heads");
     const auto vocab = std::int64_t{r.get<std::int32_t>("vocab_size")};
-    if (vocab == 0 || (vocab < 0 && version_ != 0)) r.refuse("vocab_size", std::to_string(vocab) + " is not positive", r.position() - 4);
+    if (vocab == 0 || (vocab < 0 && version_ != 0))
+      r.refuse("vocab_size", std::to_string(vocab) + " is not positive", r.position() - 4);
     h_.vocab = static_cast<std::uint64_t>(vocab < 0 ? -vocab : vocab);
     shared_ = vocab > 0;  // v0 says so by the sign
     h_.context = positive(r, "max_seq_len");
@@ -147,7 +150,8 @@ class Llama2c final : public WeightSource {
     if (h_.dim % h_.heads != 0)
       r.refuse("n_heads", std::to_string(h_.heads) + " does not divide the dim " + std::to_string(h_.dim), fields + 12);
     if (h_.heads % h_.kv_heads != 0)
-      r.refuse("n_kv_heads", std::to_string(h_.kv_heads) + " does not divide the n_heads " + std::to_string(h_.heads), fields + 16);
+      r.refuse("n_kv_heads", std::to_string(h_.kv_heads) + " does not divide the n_heads " + std::to_string(h_.heads),
+               fields + 16);
   }
 
   // Sums that are past 64 bits stay at the largest number, which no file's size is.
@@ -210,15 +214,16 @@ class Llama2c final : public WeightSource {
     if (version_ == 0 && shared_) at = add(at, rotation_bytes());
     if (at != file_->size())
       fail(Code::format, name() + ": a " + format() + " file with dim " + std::to_string(h_.dim) + ", hidden_dim " +
-                             std::to_string(h_.ffn_dim) + ", n_layers " + std::to_string(h_.layers) + " and vocab_size " +
-                             std::to_string(h_.vocab) + " has " + std::to_string(at) + " bytes, this one " +
-                             std::to_string(file_->size()));
+                             std::to_string(h_.ffn_dim) + ", n_layers " + std::to_string(h_.layers) +
+                             " and vocab_size " + std::to_string(h_.vocab) + " has " + std::to_string(at) +
+                             " bytes, this one " + std::to_string(file_->size()));
   }
 
   std::uint64_t rotation_bytes() const { return mul(mul(h_.context, h_.dim / h_.heads / 2), 2 * 4); }
 
   // A matrix's codes come first and its scales after them; element i has scale i / group.
-  void copy_grouped(const Section& s, std::uint64_t start, std::uint64_t row, std::uint64_t count, std::byte* dst) const {
+  void copy_grouped(const Section& s, std::uint64_t start, std::uint64_t row, std::uint64_t count,
+                    std::byte* dst) const {
     const std::uint64_t columns = s.info.columns;
     const std::uint64_t scales = start + s.info.rows * columns;
     constexpr std::uint64_t step = 4096;  // elements at a time, a multiple of a block
@@ -231,7 +236,9 @@ class Llama2c final : public WeightSource {
       const std::uint64_t first = i / group_;
       scale.resize(static_cast<std::size_t>((i + n - 1) / group_ - first + 1));
       file_->read(scales + first * 4, scale.data(), scale.size() * 4);
-      const auto scale_of = [&](std::uint64_t element) { return scale[static_cast<std::size_t>(element / group_ - first)]; };
+      const auto scale_of = [&](std::uint64_t element) {
+        return scale[static_cast<std::size_t>(element / group_ - first)];
+      };
       if (s.info.type == DType::q8_f32) {
         for (std::size_t j = 0; j < n; j += block_small, dst += sizeof(BlockQ8F32)) {
           const float d = scale_of(i + j);

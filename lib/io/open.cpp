@@ -37,8 +37,10 @@ std::unique_ptr<WeightSource> open_llama2c_v0(std::shared_ptr<const File> file) 
     return open_llama2c(file);
   } catch (const Error& e) {
     if (e.code() != Code::format) throw;
-    fail(Code::format, file->name() + ": no model that is known: no GGUF (it does not start with \"GGUF\"), no safetensors, no "
-                       "torch checkpoint (no zip), and no llama2.c file (" + e.text() + ")");
+    fail(Code::format, file->name() +
+                           ": no model that is known: no GGUF (it does not start with \"GGUF\"), no safetensors, no "
+                           "torch checkpoint (no zip), and no llama2.c file (" +
+                           e.text() + ")");
   }
 }
 
@@ -53,10 +55,13 @@ std::unique_ptr<WeightSource> open_file(std::shared_ptr<const File> file) {
 }  // namespace
 
 std::unique_ptr<WeightSource> open_weights(const std::string& path) {
-  if (!path.empty() && path.find('\0') == std::string::npos && path_is_directory(path)) return checked(open_folder(path));
+  if (!path.empty() && path.find('\0') == std::string::npos && path_is_directory(path))
+    return checked(open_folder(path));
   return open_weights(File::open(path));
 }
 
-std::unique_ptr<WeightSource> open_weights(std::shared_ptr<const File> file) { return checked(open_file(std::move(file))); }
+std::unique_ptr<WeightSource> open_weights(std::shared_ptr<const File> file) {
+  return checked(open_file(std::move(file)));
+}
 
 }  // namespace puna

@@ -199,12 +199,13 @@ TEST_CASE("a descriptor gives the range that was asked for and stays the caller'
 #endif
 
 #ifdef __linux__
-TEST_CASE("no descriptor is left behind, nor inherited by a child") {
+TEST_CASE("no descriptor and no mapping is left behind, and no child inherits one") {
   const puna_test::TempDir folder;
   puna_test::write_file(folder / "file", "text");
   const std::size_t before = open_descriptors();
   {
     const auto file = File::open(utf8(folder / "file"));
+    CHECK(puna_test::read_text("/proc/self/maps").find((folder / "file").string()) != std::string::npos);
     for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
       std::error_code gone;
       if (std::filesystem::read_symlink(entry.path(), gone) != folder / "file") continue;
@@ -213,6 +214,7 @@ TEST_CASE("no descriptor is left behind, nor inherited by a child") {
     for (int i = 0; i < 20; ++i) refusal(Code::io, {}, [&] { File::open(utf8(folder.path())); });
   }
   CHECK(open_descriptors() == before);
+  CHECK(puna_test::read_text("/proc/self/maps").find((folder / "file").string()) == std::string::npos);
 }
 #endif
 
@@ -241,7 +243,8 @@ TEST_CASE("the cursor reads the same through a window as in place, and never pas
     }
     r.seek(text.size() - 3, "end");
     r.set_context("tensor \"x\"");
-    refusal(Code::format, {file->name(), "tensor \"x\": count", std::to_string(text.size() - 3), "needs 4 bytes", "after 3"},
+    refusal(Code::format,
+            {file->name(), "tensor \"x\": count", std::to_string(text.size() - 3), "needs 4 bytes", "after 3"},
             [&] { r.get<std::uint32_t>("count"); });
     refusal(Code::format, {"18446744073709551615"}, [&] { r.text(~std::uint64_t{0}, "text"); });
     refusal(Code::format, {"18446744073709551615"}, [&] { r.skip(~std::uint64_t{0}, "gap"); });

@@ -128,7 +128,8 @@ TEST_CASE("GGUF v2 is read, v1 and big-endian are refused by name") {
   const auto v2 = open_weights(puna_test::fixture("gguf/v2.gguf").string());
   CHECK(v2->format() == "GGUF v2");
   CHECK(v2->vocab().arrays.pieces.size() == 64);
-  refusal(Code::unsupported, {"v1.gguf", "version 1", "GGUF v1"}, [] { open_weights(puna_test::fixture("gguf/v1.gguf").string()); });
+  refusal(Code::unsupported, {"v1.gguf", "version 1", "GGUF v1"},
+          [] { open_weights(puna_test::fixture("gguf/v1.gguf").string()); });
   refusal(Code::unsupported, {"big_endian.gguf", "50331648", "big-endian"},
           [] { open_weights(puna_test::fixture("gguf/big_endian.gguf").string()); });
   GgufBuilder b = GgufBuilder::llama();
@@ -154,7 +155,8 @@ TEST_CASE("GGUF through a callback gives the bytes that the mapped file holds") 
   CHECK(called->vocab().arrays.pieces == mapped->vocab().arrays.pieces);
   CHECK(called->vocab().arrays.scores == mapped->vocab().arrays.scores);
   REQUIRE(called->metadata().size() == mapped->metadata().size());
-  for (std::size_t i = 0; i < called->metadata().size(); ++i) CHECK(called->metadata()[i].value == mapped->metadata()[i].value);
+  for (std::size_t i = 0; i < called->metadata().size(); ++i)
+    CHECK(called->metadata()[i].value == mapped->metadata()[i].value);
 }
 
 TEST_CASE("stories260K: padding id 4294967295 is no id, and the context is what the file claims") {
@@ -232,7 +234,8 @@ TEST_CASE("GGUF hyperparameters may be integers of any width") {
   CHECK(h.vocab == 6);
   b.remove("llama.attention.head_count_kv");
   b.tensor("blk.0.attn_k.weight").dims = {8, 4};
-  refusal(Code::format, {"blk.0.attn_k.weight", "4 x 8", "8 x 8"}, [&] { open(b.build()); });  // kv heads default to heads
+  refusal(Code::format, {"blk.0.attn_k.weight", "4 x 8", "8 x 8"},
+          [&] { open(b.build()); });  // kv heads default to heads
   b.array<std::int32_t>("llama.attention.head_count_kv", 5, {1, 2});
   refusal(Code::unsupported, {"llama.attention.head_count_kv", "[1, 2]"}, [&] { open(b.build()); });
 }
@@ -247,9 +250,11 @@ TEST_CASE("GGUF rope scaling: linear, YaRN, the old key, and what is not known")
   const auto plain = scaled([](GgufBuilder&) {});
   CHECK(plain.rope_scaling == Scaling::none);
   CHECK(plain.rope_factor == 1.0);
-  const auto none = scaled([](GgufBuilder& b) { b.text("llama.rope.scaling.type", "none").f32("llama.rope.scaling.factor", 4); });
+  const auto none =
+      scaled([](GgufBuilder& b) { b.text("llama.rope.scaling.type", "none").f32("llama.rope.scaling.factor", 4); });
   CHECK(none.rope_scaling == Scaling::none);
-  const auto linear = scaled([](GgufBuilder& b) { b.text("llama.rope.scaling.type", "linear").f32("llama.rope.scaling.factor", 4); });
+  const auto linear =
+      scaled([](GgufBuilder& b) { b.text("llama.rope.scaling.type", "linear").f32("llama.rope.scaling.factor", 4); });
   CHECK(linear.rope_scaling == Scaling::linear);
   CHECK(linear.rope_factor == 4.0);
   const auto old = scaled([](GgufBuilder& b) { b.f32("llama.rope.scale_linear", 2.5f); });
@@ -265,16 +270,21 @@ TEST_CASE("GGUF rope scaling: linear, YaRN, the old key, and what is not known")
   CHECK(yarn.yarn_beta_fast == 16.0);
   CHECK(yarn.yarn_attention_factor == 0.0);
   const auto mild = scaled([](GgufBuilder& b) {
-    b.text("llama.rope.scaling.type", "yarn").f32("llama.rope.scaling.factor", 16).f32("llama.rope.scaling.attn_factor", 0.5f);
+    b.text("llama.rope.scaling.type", "yarn")
+        .f32("llama.rope.scaling.factor", 16)
+        .f32("llama.rope.scaling.attn_factor", 0.5f);
   });
   CHECK(mild.yarn_attention_factor == doctest::Approx(0.5 * (1 + 0.1 * std::log(16.0))));
   refusal(Code::unsupported, {"llama.rope.scaling.type", "longrope"},
           [&] { scaled([](GgufBuilder& b) { b.text("llama.rope.scaling.type", "longrope"); }); });
   refusal(Code::format, {"llama.rope.scaling.factor", "NaN"}, [&] {
-    scaled([](GgufBuilder& b) { b.text("llama.rope.scaling.type", "linear").f32("llama.rope.scaling.factor", std::nanf("")); });
+    scaled([](GgufBuilder& b) {
+      b.text("llama.rope.scaling.type", "linear").f32("llama.rope.scaling.factor", std::nanf(""));
+    });
   });
-  refusal(Code::format, {"llama.rope.scaling.factor", "0"},
-          [&] { scaled([](GgufBuilder& b) { b.text("llama.rope.scaling.type", "linear").f32("llama.rope.scaling.factor", 0); }); });
+  refusal(Code::format, {"llama.rope.scaling.factor", "0"}, [&] {
+    scaled([](GgufBuilder& b) { b.text("llama.rope.scaling.type", "linear").f32("llama.rope.scaling.factor", 0); });
+  });
 }
 
 TEST_CASE("GGUF: Code Llama's infill ids under their old and new names, and flags") {
@@ -331,7 +341,8 @@ TEST_CASE("GGUF: what is no Llama 2 is refused by name, not run wrongly") {
   said(Code::unsupported, {"blk.1.attn_q.bias"}, [](auto& b) { b.f32_tensor("blk.1.attn_q.bias", {8}); });
   said(Code::unsupported, {"output.bias"}, [](auto& b) { b.f32_tensor("output.bias", {6}); });
   said(Code::unsupported, {"llama.rope.dimension_count", "2"}, [](auto& b) { b.u32("llama.rope.dimension_count", 2); });
-  said(Code::unsupported, {"llama.attention.value_length", "8"}, [](auto& b) { b.u32("llama.attention.value_length", 8); });
+  said(Code::unsupported, {"llama.attention.value_length", "8"},
+       [](auto& b) { b.u32("llama.attention.value_length", 8); });
   said(Code::unsupported, {"rope_freqs.weight"}, [](auto& b) { b.f32_tensor("rope_freqs.weight", {2}); });
   said(Code::unsupported, {"blk.0.attn_q.weight", "24", "I8"}, [](auto& b) {
     b.tensor("blk.0.attn_q.weight").type = 24;

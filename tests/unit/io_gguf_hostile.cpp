@@ -1,5 +1,5 @@
 // GGUF files that lie. Each is refused with a status and a message that names the file, the field and the value, and
-// memory stays in proportion to the bytes that are there. The CVE cases are the classes of past GGUF readers' advisories.
+// memory stays in proportion to the bytes that are there. The CVE cases are the classes of GGUF readers' advisories.
 #include <cmath>
 #include <limits>
 #include <string>
@@ -78,7 +78,8 @@ TEST_CASE("CVE-2024-21802: more dimensions than a tensor can have") {
 }
 
 TEST_CASE("CVE-2024-21825: the length of an array or a string times its element size wraps") {
-  for (const std::uint64_t n : {std::uint64_t{1} << 61, std::uint64_t{1} << 62, (std::uint64_t{1} << 61) + 1, ~std::uint64_t{0} / 8 + 1})
+  for (const std::uint64_t n :
+       {std::uint64_t{1} << 61, std::uint64_t{1} << 62, (std::uint64_t{1} << 61) + 1, ~std::uint64_t{0} / 8 + 1})
     for (const std::uint32_t element : {0u, 1u, 2u, 4u, 6u, 7u, 8u, 9u, 10u, 12u}) {
       Bytes b = header(0, 1);
       put_text(b, "key");
@@ -191,7 +192,8 @@ TEST_CASE("CVE-2025-52566: more tokens than 32 bits count") {
     const auto read = [](void* user, std::uint64_t offset, void* dst, std::size_t n) {
       const auto& bytes = *static_cast<const Bytes*>(user);
       for (std::size_t i = 0; i < n; ++i)
-        static_cast<std::byte*>(dst)[i] = offset + i < bytes.size() ? bytes[static_cast<std::size_t>(offset) + i] : std::byte{0};
+        static_cast<std::byte*>(dst)[i] =
+            offset + i < bytes.size() ? bytes[static_cast<std::size_t>(offset) + i] : std::byte{0};
       return std::int32_t{0};
     };
     const auto file = File::from_callback(&start, read, std::uint64_t{1} << 40);
@@ -225,10 +227,15 @@ TEST_CASE("CVE-2025-53630 and CVE-2026-27940: the sum of tensor sizes wraps") {
 }
 
 TEST_CASE("CVE-2026-33298: the bytes of a row wrap to a small number") {
-  const std::vector<std::vector<std::uint64_t>> shapes = {
-      {std::uint64_t{1} << 62}, {std::uint64_t{1} << 63}, {~std::uint64_t{0}}, {~std::uint64_t{0} - 31},
-      {std::uint64_t{1} << 32, std::uint64_t{1} << 32}, {std::uint64_t{1} << 31, std::uint64_t{1} << 31, 4, 1},
-      {(std::uint64_t{1} << 32) + 1, std::uint64_t{1} << 32}, {256, std::uint64_t{1} << 55}, {256, ~std::uint64_t{0} / 255}};
+  const std::vector<std::vector<std::uint64_t>> shapes = {{std::uint64_t{1} << 62},
+                                                          {std::uint64_t{1} << 63},
+                                                          {~std::uint64_t{0}},
+                                                          {~std::uint64_t{0} - 31},
+                                                          {std::uint64_t{1} << 32, std::uint64_t{1} << 32},
+                                                          {std::uint64_t{1} << 31, std::uint64_t{1} << 31, 4, 1},
+                                                          {(std::uint64_t{1} << 32) + 1, std::uint64_t{1} << 32},
+                                                          {256, std::uint64_t{1} << 55},
+                                                          {256, ~std::uint64_t{0} / 255}};
   for (const auto& dims : shapes)
     for (const std::uint32_t type : {0u, 1u, 2u, 8u, 12u, 14u, 23u, 30u, 28u}) {
       CAPTURE(dims[0]);
@@ -346,7 +353,7 @@ TEST_CASE("tensors that share bytes are refused, and offsets that are not aligne
 }
 
 TEST_CASE("llamafile#1038: -1 in every field of a size") {
-  // Every u64 of the header, in turn, becomes 2^64-1, and every u32 2^32-1; nothing but a refusal or a sound file comes.
+  // Every u64 of the header, in turn, becomes 2^64-1, and every u32 2^32-1: a refusal comes, or a sound file.
   const Bytes whole = GgufBuilder::llama().build();
   const std::size_t end = GgufBuilder::llama().header().size();
   for (const std::size_t width : {std::size_t{4}, std::size_t{8}})
@@ -435,7 +442,8 @@ TEST_CASE("each tensor that is missing or has a wrong shape is named") {
     b.remove_tensor(tensor.name);
     const bool in_layer = tensor.name.starts_with("blk.");
     if (in_layer) b.f32_tensor("something.else", {8});  // so that the count of tensors alone does not tell
-    const std::string part = in_layer ? tensor.name.substr(6, tensor.name.size() - 13) : tensor.name.substr(0, tensor.name.size() - 7);
+    const std::string part =
+        in_layer ? tensor.name.substr(6, tensor.name.size() - 13) : tensor.name.substr(0, tensor.name.size() - 7);
     refused(b.build(), Code::format, {part, "missing"});
 
     b = whole;
@@ -457,13 +465,16 @@ TEST_CASE("vocabulary arrays of the wrong type or length") {
   };
   said({"tokenizer.ggml.tokens", "missing"}, [](auto& b) { b.remove("tokenizer.ggml.tokens"); });
   said({"tokenizer.ggml.scores", "missing"}, [](auto& b) { b.remove("tokenizer.ggml.scores"); });
-  said({"tokenizer.ggml.scores", "5", "6"}, [](auto& b) { b.template array<float>("tokenizer.ggml.scores", 6, {0, 0, 0, 0, 0}); });
-  said({"tokenizer.ggml.token_type", "1", "6"}, [](auto& b) { b.template array<std::int32_t>("tokenizer.ggml.token_type", 5, {1}); });
+  said({"tokenizer.ggml.scores", "5", "6"},
+       [](auto& b) { b.template array<float>("tokenizer.ggml.scores", 6, {0, 0, 0, 0, 0}); });
+  said({"tokenizer.ggml.token_type", "1", "6"},
+       [](auto& b) { b.template array<std::int32_t>("tokenizer.ggml.token_type", 5, {1}); });
   said({"tokenizer.ggml.token_type", "7"},
        [](auto& b) { b.template array<std::int32_t>("tokenizer.ggml.token_type", 5, {2, 3, 3, 1, 1, 7}); });
   said({"tokenizer.ggml.token_type", "-1"},
        [](auto& b) { b.template array<std::int32_t>("tokenizer.ggml.token_type", 5, {2, 3, 3, 1, 1, -1}); });
-  said({"tokenizer.ggml.tokens", "u32"}, [](auto& b) { b.template array<std::uint32_t>("tokenizer.ggml.tokens", 4, {1, 2}); });
+  said({"tokenizer.ggml.tokens", "u32"},
+       [](auto& b) { b.template array<std::uint32_t>("tokenizer.ggml.tokens", 4, {1, 2}); });
   said({"tokenizer.ggml.scores", "f64"},
        [](auto& b) { b.template array<double>("tokenizer.ggml.scores", 12, {0, 0, 0, 0, 0, 0}); });
   said({"tokenizer.ggml.tokens", "7 pieces", "6 rows"}, [](auto& b) {
@@ -497,7 +508,8 @@ TEST_CASE("GGUF cut at every 64th byte, every fixture") {
 }
 
 TEST_CASE("wrong magic is not taken for a GGUF") {
-  for (const std::string& start : {std::string("GGUX"), std::string("FUGG"), std::string("ggjt"), std::string("GGU\0", 4), std::string(4, '\0')}) {
+  for (const std::string& start :
+       {std::string("GGUX"), std::string("FUGG"), std::string("ggjt"), std::string("GGU\0", 4), std::string(4, '\0')}) {
     Bytes b = GgufBuilder::llama().build();
     std::memcpy(b.data(), start.data(), start.size());
     refused(b, Code::format, {"no model that is known", "GGUF", "llama2.c"});

@@ -40,7 +40,8 @@ struct Header {
   // Elements of a model with these, without rotations and classifier.
   std::size_t elements() const {
     const int kv = dim / heads * kv_heads;
-    return static_cast<std::size_t>(vocab * dim + layers * (2 * dim + 2 * dim * dim + 2 * kv * dim + 3 * dim * hidden) + dim);
+    return static_cast<std::size_t>(vocab * dim + layers * (2 * dim + 2 * dim * dim + 2 * kv * dim + 3 * dim * hidden) +
+                                    dim);
   }
   Bytes v0() const {
     Bytes b = numbers();
@@ -89,7 +90,8 @@ TEST_CASE("stories260K: the same weights bit for bit through llama2.c and throug
       // The .bin ties its classifier; the GGUF stores it again.
       const Part same = part == Part::output ? Part::token_embedding : part;
       if (!w && part != Part::output) continue;
-      const auto size = static_cast<std::size_t>(a->find(same, layer) ? a->find(same, layer)->rows * a->find(same, layer)->columns * 4 : 0);
+      const auto size = static_cast<std::size_t>(
+          a->find(same, layer) ? a->find(same, layer)->rows * a->find(same, layer)->columns * 4 : 0);
       if (size == 0) continue;
       REQUIRE(b->borrow(part, layer) != nullptr);
       REQUIRE(a->borrow(same, layer) != nullptr);
@@ -129,7 +131,8 @@ TEST_CASE("llama2.c fixtures of every version open with what their writer put in
     CHECK((source->borrow(Part::wq, 0) == nullptr) == (c.matrices != DType::f32));
     CHECK(source->borrow(Part::attn_norm, 0) != nullptr);
     CHECK(source->find(Part::wq, static_cast<std::uint32_t>(c.layers)) == nullptr);
-    CHECK(source->vocab().kind == (std::string_view(c.folder) == "v0_tied" ? VocabSource::Kind::llama2c : VocabSource::Kind::none));
+    CHECK(source->vocab().kind ==
+          (std::string_view(c.folder) == "v0_tied" ? VocabSource::Kind::llama2c : VocabSource::Kind::none));
     const Listing listing = inspect(puna_test::fixture(std::string("llama2c/") + c.folder + "/model.bin").string());
     CHECK(listing.format == c.format);
     CHECK(listing.tensors.size() == (c.tied ? 11 : 12));
@@ -179,7 +182,8 @@ TEST_CASE("llama2.c v2: every element is its code times the scale of its group, 
 
     const auto source = open(b);
     std::size_t next = 0;
-    for (const Part part : {Part::token_embedding, Part::wq, Part::wk, Part::wv, Part::wo, Part::gate, Part::down, Part::up, Part::output}) {
+    for (const Part part : {Part::token_embedding, Part::wq, Part::wk, Part::wv, Part::wo, Part::gate, Part::down,
+                            Part::up, Part::output}) {
       CAPTURE(std::string(part_name(part)));
       CHECK(source->find(part, 0)->type == (part == Part::down ? c.down : c.type));
       for (std::uint32_t layer = 0; layer < (part_is_per_layer(part) ? 2u : 1u); ++layer)
@@ -216,7 +220,8 @@ TEST_CASE("llama2.c v0 is known by its exact size") {
 }
 
 TEST_CASE("llama2.c headers with numbers that no model has") {
-  const std::int32_t wrong[] = {0, -1, std::numeric_limits<std::int32_t>::min(), std::numeric_limits<std::int32_t>::max()};
+  const std::int32_t wrong[] = {0, -1, std::numeric_limits<std::int32_t>::min(),
+                                std::numeric_limits<std::int32_t>::max()};
   std::int32_t Header::*const fields[] = {&Header::dim, &Header::hidden, &Header::layers, &Header::heads,
                                           &Header::kv_heads, &Header::vocab, &Header::context};
   const char* names[] = {"dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size", "max_seq_len"};
@@ -258,7 +263,8 @@ TEST_CASE("llama2.c: sizes that wrap, versions and flags that there are not") {
   refusal(Code::unsupported, {"version 3"}, [] { open(Header().versioned(3, 1)); });
   refusal(Code::unsupported, {"version -1"}, [] { open(Header().versioned(-1, 1)); });
   refused(Header().versioned(1, 2), {"shared_classifier", "2"});
-  for (const std::int32_t group : {0, -32}) refused(Header().versioned(2, 1, group), {"group_size", std::to_string(group)});
+  for (const std::int32_t group : {0, -32})
+    refused(Header().versioned(2, 1, group), {"group_size", std::to_string(group)});
   refused(Header().versioned(2, 1, 7), {"group_size 7"});
   Bytes magic;
   put<std::uint32_t>(magic, 0x616b3432);

@@ -39,8 +39,9 @@ TEST_CASE("each container is recognised by its bytes") {
     CHECK(open_weights(utf8(folder / "any.name"))->format() == c.format);
     CHECK(inspect(utf8(folder / "any.name")).format == c.format);
   }
-  for (const char* path : {"hf/gqa_sharded", "hf/f16", "hf/f16/model.safetensors", "meta/mp2", "meta/mp2/consolidated.00.pth",
-                           "meta/nested/nested.pth", "hf/gqa_sharded/model.safetensors.index.json"}) {
+  for (const char* path :
+       {"hf/gqa_sharded", "hf/f16", "hf/f16/model.safetensors", "meta/mp2", "meta/mp2/consolidated.00.pth",
+        "meta/nested/nested.pth", "hf/gqa_sharded/model.safetensors.index.json"}) {
     CAPTURE(path);
     const Listing listing = inspect(utf8(fixture(path)));
     CHECK(listing.tensors.size() >= 12);
@@ -62,7 +63,8 @@ TEST_CASE("a model opens from memory, from a descriptor and from a path of any c
   const auto same = [&](const WeightSource& other) {
     for (const Part part : {Part::token_embedding, Part::wq, Part::down, Part::output_norm})
       CHECK(std::memcmp(other.borrow(part, 0), by_path->borrow(part, 0),
-                        static_cast<std::size_t>(by_path->find(part, 0)->rows * by_path->find(part, 0)->columns * 4)) == 0);
+                        static_cast<std::size_t>(by_path->find(part, 0)->rows * by_path->find(part, 0)->columns * 4)) ==
+            0);
   };
   same(*open_weights(puna_test::in_memory(bytes)));
 #ifndef _WIN32
@@ -83,16 +85,19 @@ TEST_CASE("what is no model says what was tried") {
   const puna_test::TempDir folder;
   refusal(Code::io, {"nowhere"}, [&] { open_weights(utf8(folder / "nowhere")); });
   refusal(Code::io, {"nowhere"}, [&] { inspect(utf8(folder / "nowhere")); });
-  refusal(Code::format, {utf8(folder.path()), "config.json", "params.json"}, [&] { open_weights(utf8(folder.path())); });
+  refusal(Code::format, {utf8(folder.path()), "config.json", "params.json"},
+          [&] { open_weights(utf8(folder.path())); });
   refusal(Code::io, {}, [&] { open_weights(std::string()); });
   refusal(Code::io, {"NUL"}, [&] { open_weights(std::string("a\0b", 3)); });
   puna_test::write_file(folder / "letter.txt", "Dear reader, this is a letter and no model at all.\n");
   for (const auto& work : {+[](const std::string& p) { open_weights(p); }, +[](const std::string& p) { inspect(p); }})
-    refusal(Code::format, {"letter.txt", "GGUF", "safetensors", "torch", "llama2.c"}, [&] { work(utf8(folder / "letter.txt")); });
+    refusal(Code::format, {"letter.txt", "GGUF", "safetensors", "torch", "llama2.c"},
+            [&] { work(utf8(folder / "letter.txt")); });
   puna_test::write_file(folder / "one", "x");
   refusal(Code::format, {"one", "no model"}, [&] { open_weights(utf8(folder / "one")); });
   std::filesystem::copy_file(fixture("hf/f16/model.safetensors"), folder / "alone.safetensors");
-  refusal(Code::unsupported, {"alone.safetensors", "config.json"}, [&] { open_weights(utf8(folder / "alone.safetensors")); });
+  refusal(Code::unsupported, {"alone.safetensors", "config.json"},
+          [&] { open_weights(utf8(folder / "alone.safetensors")); });
   CHECK_FALSE(inspect(utf8(folder / "alone.safetensors")).tensors.empty());
   CHECK_FALSE(inspect(utf8(folder / "alone.safetensors")).hyperparameters.has_value());
 }

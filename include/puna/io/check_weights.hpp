@@ -14,7 +14,7 @@ struct Shape {
 };
 Shape expected_shape(const Hyperparameters& h, Part part);
 
-// Throws Error(format) naming the source, the field or the tensor, and the value, unless the hyperparameters are numbers
+// Throws Error(format) naming the source, the field or tensor, and the value, unless the hyperparameters are numbers
 // that a Llama can have and every tensor of every layer is there with the shape that follows from them.
 void check_weights(const WeightSource& source);
 

@@ -1,4 +1,4 @@
-// Where bytes come from: a path (mapped), a memory buffer (borrowed), a descriptor (mapped where it can be) or a callback.
+// Where bytes come from: a path (mapped), a buffer (borrowed), a descriptor (mapped where it can be) or a callback.
 //
 // A mapped file must not shrink while it is open: touching a page that is gone is a signal, which no library can catch
 // for its host. A file that others may cut short is better given in memory or through a callback.

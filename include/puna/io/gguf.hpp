@@ -47,7 +47,8 @@ struct GgmlType {
   std::uint32_t block;
   std::uint32_t block_bytes;
 };
-const GgmlType* find_ggml_type(std::uint32_t number);  // null for a number that ggml had not given when this was written
+const GgmlType* find_ggml_type(
+    std::uint32_t number);  // null for a number that ggml had not given when this was written
 
 struct GgufTensor {
   std::string name;

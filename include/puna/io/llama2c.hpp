@@ -1,4 +1,4 @@
-// llama2.c checkpoints (.bin): v0 (f32, recognised by its exact size), v1 (f32) and v2 (int8 with one f32 scale a group).
+// llama2.c checkpoints (.bin): v0 (f32, known by its exact size), v1 (f32) and v2 (int8 with one f32 scale a group).
 #pragma once
 
 #include <memory>

@@ -68,7 +68,9 @@ class Reader {
   // n bytes as text; the length is checked before anything is allocated for it.
   std::string text(std::uint64_t n, const char* field) {
     if (n > remaining()) cut_short(field, n);
-    if (n > max_text) refuse(field, "its " + std::to_string(n) + " bytes are more than the " + std::to_string(max_text) + " that a text may have");
+    if (n > max_text)
+      refuse(field, "its " + std::to_string(n) + " bytes are more than the " + std::to_string(max_text) +
+                        " that a text may have");
     std::string s(static_cast<std::size_t>(n), '\0');
     file_.read(position_, s.data(), s.size());
     position_ += n;
