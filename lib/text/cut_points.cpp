@@ -1,8 +1,6 @@
 #include "cut_points.hpp"
 
 #include <algorithm>
-#include <string>
-#include <unordered_set>
 
 #include "puna/text/vocab.hpp"
 
@@ -23,31 +21,11 @@ std::uint64_t pair_key(std::uint32_t left, std::uint32_t right) { return std::ui
 
 bool in_text(std::int32_t type) { return type == 1 || type == 4 || type == 5; }
 
-// An unused piece that merging could reach: sentencepiece takes it apart again by the split it saw last anywhere in the
-// text, so a cut could change ids.
-bool has_reachable_unused(const VocabData& vocab) {
-  std::unordered_set<std::string_view> pieces;
-  bool any = false;
-  for (std::size_t i = 0; i < vocab.pieces.size(); ++i) {
-    if (in_text(vocab.types[i])) pieces.insert(vocab.pieces[i]);
-    any = any || vocab.types[i] == 5;
-  }
-  if (!any) return false;
-  for (std::size_t i = 0; i < vocab.pieces.size(); ++i) {
-    if (vocab.types[i] != 5) continue;
-    const std::string_view piece = vocab.pieces[i];
-    const auto part = [&](std::string_view p) { return pieces.count(p) > 0 || utf8_length(p, 0) == p.size(); };
-    for (std::size_t at = utf8_length(piece, 0); at < piece.size(); at += utf8_length(piece, at))
-      if (part(piece.substr(0, at)) && part(piece.substr(at))) return true;
-  }
-  return false;
-}
-
 }  // namespace
 
 CutPoints::CutPoints(const VocabData& vocab) : unknown_fuses_(!has_byte_pieces(vocab)) {
   // Stripping spaces at both ends makes the ends of a part special.
-  possible_ = !vocab.remove_extra_whitespaces && !has_reachable_unused(vocab);
+  possible_ = !vocab.remove_extra_whitespaces;
   if (!possible_) return;
   for (std::size_t i = 0; i < vocab.pieces.size(); ++i)
     if (in_text(vocab.types[i])) add_piece(vocab.pieces[i]);

@@ -10,7 +10,9 @@
 namespace puna {
 
 // sentencepiece only ever merges neighbours into a piece of the vocabulary. Where two characters stand side by side in
-// no piece, no merge can cross, so both sides are encoded independently of each other.
+// no piece, no merge can cross, so both sides are encoded independently of each other. (An unused piece is taken apart
+// again by the split that was seen last anywhere in the text; but all its occurrences were merged in the same order, for
+// within them the order does not depend on what is outside, so it is the same split.)
 class CutPoints {
  public:
   explicit CutPoints(const VocabData& vocab);

@@ -1,4 +1,5 @@
 // Tokenizer and Detokenizer where no file is needed: options, errors, cutting of long texts, streams, threads.
+#include <algorithm>
 #include <atomic>
 #include <string>
 #include <thread>
@@ -7,6 +8,7 @@
 #include "puna/text/spm_model.hpp"
 #include "puna/text/tokenizer.hpp"
 #include "support.hpp"
+#include "../../lib/text/cut_points.hpp"
 #include "../../lib/text/spm_engine.hpp"
 
 using namespace puna;
@@ -313,6 +315,47 @@ TEST_CASE("a long text is cut without changing an id") {
       REQUIRE(t->encode(text) == expected);
     }
   }
+}
+
+TEST_CASE("wherever a text may be cut, the parts give the ids of the whole") {
+  Numbers numbers(5);
+  const std::vector<std::string> alphabet{"a", "b", " ", "\n", "é"};
+  std::size_t cuts = 0;
+  for (int round = 0; round < 400; ++round) {
+    Builder b(numbers.below(2) == 0);
+    const auto word = [&](std::size_t longest) {
+      std::string out;
+      for (std::uint64_t n = 1 + numbers.below(longest); n > 0; --n) {
+        const std::string& c = alphabet[numbers.below(alphabet.size())];
+        out += c == " " ? "\u2581" : c;
+      }
+      return out;
+    };
+    for (std::uint64_t n = 4 + numbers.below(24); n > 0; --n) {
+      const std::string piece = word(1 + numbers.below(5));
+      if (std::find(b.v.pieces.begin(), b.v.pieces.end(), piece) != b.v.pieces.end()) continue;
+      const std::int32_t types[] = {1, 1, 1, 1, 1, 5, 5, 4};
+      b.add(piece, types[numbers.below(8)], -static_cast<float>(numbers.below(10)));  // with ties
+    }
+    b.v.add_space_prefix = false;
+    check_vocab(b.v, "made");
+    const SpmEngine spm(build_model_proto(b.v), "made");
+    const CutPoints points(b.v);
+    for (int texts = 0; texts < 20; ++texts) {
+      std::string text;
+      for (std::uint64_t n = numbers.below(60); n > 0; --n) text += alphabet[numbers.below(alphabet.size())];
+      Ids whole, parts;
+      spm.encode(text, whole);
+      for (std::size_t at = 0; at < text.size();) {
+        const std::size_t end = points.next(text, at);
+        spm.encode(text.substr(at, end - at), parts);
+        at = end;
+        ++cuts;
+      }
+      REQUIRE(parts == whole);
+    }
+  }
+  CHECK(cuts > 10000);
 }
 
 TEST_CASE("lengths") {
