@@ -1,4 +1,4 @@
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
+#define DOCTEST_CONFIG_IMPLEMENT
 #include "support.hpp"
 
 #include <atomic>
@@ -40,7 +40,41 @@ std::optional<fs::path> shared_data(std::string_view relative) {
   return path;
 }
 
+namespace {
+
+std::atomic<unsigned> skipped_cases{0};
+unsigned run_cases = 0;
+
+// Counts the cases that were run, to tell a program that only skipped from one that passed.
+struct Counter : doctest::IReporter {
+  explicit Counter(const doctest::ContextOptions&) {}
+  void report_query(const doctest::QueryData&) override {}
+  void test_run_start() override {}
+  void test_run_end(const doctest::TestRunStats& stats) override { run_cases = stats.numTestCasesPassingFilters; }
+  void test_case_start(const doctest::TestCaseData&) override {}
+  void test_case_reenter(const doctest::TestCaseData&) override {}
+  void test_case_end(const doctest::CurrentTestCaseStats&) override {}
+  void test_case_exception(const doctest::TestCaseException&) override {}
+  void subcase_start(const doctest::SubcaseSignature&) override {}
+  void subcase_end() override {}
+  void log_assert(const doctest::AssertData&) override {}
+  void log_message(const doctest::MessageData&) override {}
+  void test_case_skipped(const doctest::TestCaseData&) override {}
+};
+REGISTER_LISTENER("counter", 1, Counter);
+
+constexpr int all_skipped = 77;  // ctest's SKIP_RETURN_CODE
+
+}  // namespace
+
+int run(int argc, char** argv) {
+  doctest::Context context(argc, argv);
+  const int failed = context.run();
+  return failed == 0 && run_cases != 0 && skipped_cases == run_cases ? all_skipped : failed;
+}
+
 void skip(std::string_view reason) {
+  ++skipped_cases;
   const doctest::TestCaseData* test = doctest::getContextOptions()->currentTest;
   std::string line = environment("PUNA_TEST_NAME", "test");
   if (test != nullptr) line += std::string(": ") + test->m_name;
@@ -88,3 +122,5 @@ TempDir::~TempDir() {
 }
 
 }  // namespace puna_test
+
+int main(int argc, char** argv) { return puna_test::run(argc, argv); }
