@@ -117,14 +117,15 @@ void read_index(const std::string& folder, const std::string& index, bool torch,
     const auto at = std::lower_bound(map.begin(), map.end(), tensor, less);  // sorted, as JSON members are
     return at != map.end() && at->first == tensor ? &at->second : nullptr;
   };
-  for (const auto& [shard, count] : claimed) {
+  for (const auto& claim : claimed) {
+    const std::string& shard = claim.first;
     HfTensors found;
     read_shard(path_join(folder, shard), torch, found);
     std::erase_if(found.tensors, [&](const StoredTensor& t) {
       const std::string* owner = shard_of(t.name);
       return !owner || *owner != shard;
     });
-    if (found.tensors.size() != count) {
+    if (found.tensors.size() != claim.second) {
       std::set<std::string_view> there;
       for (const StoredTensor& t : found.tensors) there.insert(t.name);
       for (const auto& [tensor, owner] : map)
