@@ -1,40 +1,12 @@
 // Hugging Face folders that Puna writes: read back they are the model that went in.
-#include "io_write_support.hpp"
-#include "puna/io/gguf.hpp"
-#include "puna/io/json.hpp"
-#include "puna/io/safetensors.hpp"
-#include "puna/text/spm_model.hpp"
+#include "io_write_described.hpp"
 
 using namespace puna;
 using puna_test::fixture;
 using puna_test::path_text;
+using puna_test::Described;
 using puna_test::refusal;
 using puna_test::TempDir;
-using puna_test::TextFile;
-
-namespace {
-
-// A description, with the tokenizer's file of the source or one rebuilt from its arrays.
-struct Described {
-  explicit Described(const WeightSource& source)
-      : tokenizer(Tokenizer::create(source.vocab(), source.hyperparameters().vocab)) {
-    model.hyperparameters = source.hyperparameters();
-    if (!tokenizer) return;
-    model.vocab = &tokenizer->vocab();
-    const VocabSource vocab = source.vocab();
-    if (vocab.kind == VocabSource::Kind::spm_model || vocab.kind == VocabSource::Kind::hf_json) {
-      model.tokenizer = vocab.file;
-    } else {
-      proto = std::make_unique<TextFile>(build_model_proto(tokenizer->vocab()));
-      model.tokenizer = proto->mapped();
-    }
-  }
-  std::shared_ptr<const Tokenizer> tokenizer;
-  std::unique_ptr<TextFile> proto;
-  ModelDescription model;
-};
-
-}  // namespace
 
 TEST_CASE("a folder written in one file or in shards reads back the same, q and k in the order they came in") {
   const TempDir folder;
