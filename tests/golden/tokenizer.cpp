@@ -268,7 +268,7 @@ TEST_CASE("tokenizer.json files against tokenizers") {
     std::size_t count;
     const char* digest;
   };
-  constexpr std::array<File, 5> files{{
+  constexpr std::array<File, 7> files{{
       {"hf/tok_json/tokenizer.json", "hf/tok_json/vectors.jsonl", 643920,
        "35c7f5aa6f1415d55c44995089eb09608360e2bdb1b642dc9529d67b5225c22b"},
       {"hf/tok_json/tokenizer.metaspace.json", "hf/tok_json/vectors.metaspace.jsonl", 643061,
@@ -279,6 +279,10 @@ TEST_CASE("tokenizer.json files against tokenizers") {
        "3a6041b7ecf0488535131e40ca26d770f6d0f3fb0a4705921a607ac244422d96"},
       {"text/trained_bytes.tokenizer.json", nullptr, 648666,
        "2d081a01ed95435db04d1f937a6d236ead4fa854a72be08bcc5f6680543c9dca"},
+      {"text/words.tokenizer.json", nullptr, 221719,
+       "81cd0880af824d47180978b0b705e5615b433996906f750e5f661bd81649844d"},
+      {"text/words_first.tokenizer.json", nullptr, 200830,
+       "e960fe30fce21b40e429c595d061552df732de135355653b900aac123f3de3fb"},
   }};
   const auto texts = random_texts(20000);
   for (const File& file : files) {

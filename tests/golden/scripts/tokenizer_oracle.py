@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """The expected values of tests/golden/tokenizer.cpp, from PyPI's sentencepiece and tokenizers.
 
-    python tokenizer_oracle.py SHARED_DATA [--write]
+    python tokenizer_oracle.py SHARED_DATA [--write] [--json]
 
-Prints the digests that the test holds as constants; --write also makes fixtures/text anew. A digest is SHA-256 over
+Prints the digests that the test holds as constants; --write also makes fixtures/text anew, --json leaves
+sentencepiece out. A digest is SHA-256 over
 the ids as little-endian int32, -1 after each text.
 """
 import hashlib
@@ -127,6 +128,31 @@ def trained_json(byte_pieces):
     return json.dumps(value, ensure_ascii=False) + "\n"
 
 
+def json_digests():
+    for path in sorted((FIXTURES / "text").glob("*.tokenizer.json")):
+        hf_digest(path)
+    for name in ("tok_json/tokenizer.json", "tok_json/tokenizer.metaspace.json", "tok_json_nobytes/tokenizer.json"):
+        hf_digest(FIXTURES / "hf" / name)
+
+
+def words_json(scheme, split):
+    """Merges that reach over words, runs of spaces, and an added token that is not special: by hand."""
+    pieces = ["<unk>", "<s>", "</s>", "\u2581", "a", "e", "t", "n", "\u2581a", "a\u2581", "\u2581\u2581", "te", "\u2581te", "nn"]
+    merges = [("\u2581", "\u2581"), ("a", "\u2581"), ("t", "e"), ("\u2581", "te"), ("\u2581", "a"), ("n", "n")]
+    def added(i, content, special):
+        return {"id": i, "content": content, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False,
+                "special": special}
+    return json.dumps({
+        "version": "1.0", "truncation": None, "padding": None,
+        "added_tokens": [added(i, p, True) for i, p in enumerate(pieces[:3])] + [added(len(pieces), "ing", False)],
+        "normalizer": None,
+        "pre_tokenizer": {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": scheme, "split": split},
+        "post_processor": None, "decoder": None,
+        "model": {"type": "BPE", "dropout": None, "unk_token": "<unk>", "continuing_subword_prefix": None,
+                  "end_of_word_suffix": None, "fuse_unk": True, "byte_fallback": False, "ignore_merges": False,
+                  "vocab": {p: i for i, p in enumerate(pieces)}, "merges": merges}}, ensure_ascii=False) + "\n"
+
+
 def main():
     shared = Path(sys.argv[1])
     print(f"sentencepiece {spm.__version__}, tokenizers {tokenizers.__version__}")
@@ -134,15 +160,16 @@ def main():
         (FIXTURES / "text").mkdir(exist_ok=True)
         (FIXTURES / "text" / "trained.tokenizer.json").write_text(trained_json(False), encoding="utf-8")
         (FIXTURES / "text" / "trained_bytes.tokenizer.json").write_text(trained_json(True), encoding="utf-8")
+        (FIXTURES / "text" / "words.tokenizer.json").write_text(words_json("always", True), encoding="utf-8")
+        (FIXTURES / "text" / "words_first.tokenizer.json").write_text(words_json("first", False), encoding="utf-8")
+    if "--json" in sys.argv:
+        return json_digests()
     spm_digests("llama2", spm.SentencePieceProcessor(model_file=str(shared / "tokenizer" / "tokenizer.model")), shared)
     spm_digests("tok512", spm.SentencePieceProcessor(
         model_proto=llama2c_proto(shared / "models" / "stories260K" / "tok512.bin", 512)), shared)
     spm_digests("small", spm.SentencePieceProcessor(
         model_file=str(FIXTURES / "hf" / "tied" / "tokenizer.model")), shared)
-    for path in sorted((FIXTURES / "text").glob("*.tokenizer.json")):
-        hf_digest(path)
-    for name in ("tok_json/tokenizer.json", "tok_json/tokenizer.metaspace.json", "tok_json_nobytes/tokenizer.json"):
-        hf_digest(FIXTURES / "hf" / name)
+    json_digests()
     # Code Llama's infilling encode, by Meta's trick, on Llama 2's own vocabulary.
     sp = spm.SentencePieceProcessor(model_file=str(shared / "tokenizer" / "tokenizer.model"))
     rows = [sp.encode("\u263a" + t)[2:] for t in random_texts(2000)]
