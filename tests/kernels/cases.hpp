@@ -124,7 +124,7 @@ struct Product {
 
   void run(const puna::Kernels& kernels, float* y, std::size_t y_stride) const {
     const std::size_t bytes = puna::matmul_scratch(static_cast<std::uint32_t>(columns));
-    std::vector<std::byte> scratch(bytes + 64, std::byte{0xff});
+    std::vector<std::byte> scratch(bytes + 128, std::byte{0xff});
     auto* aligned = scratch.data() + (64 - reinterpret_cast<std::uintptr_t>(scratch.data()) % 64) % 64;
     puna::MatmulTile tile{};
     tile.type = type;
@@ -141,6 +141,7 @@ struct Product {
     tile.y_stride = y_stride;
     tile.scratch = aligned;
     kernels.matmul(tile);
+    for (std::size_t i = bytes; i < bytes + 64; ++i) REQUIRE(aligned[i] == std::byte{0xff});  // no more than it asked for
   }
   std::vector<float> run(const puna::Kernels& kernels) const {
     std::vector<float> y(rows * tokens, std::nanf(""));

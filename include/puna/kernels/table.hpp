@@ -55,10 +55,11 @@ struct MatmulTile {
   std::byte* scratch;        // matmul_scratch(columns) bytes, 64-byte aligned, this worker's own
 };
 
-// Bytes of scratch that one worker needs for any type: an unpacked group of rows.
+// Bytes of scratch that one worker needs for any type: four rows of f32, or up to 1024 columns of a group of sixteen rows
+// as int8 codes with a scale and a minimum per 16.
 constexpr std::size_t matmul_scratch(std::uint32_t columns) {
-  // Four rows of f32 (or int8 codes with a scale and a minimum per 16), and room to align.
-  return 4 * (static_cast<std::size_t>(columns) + 64) * sizeof(float) + 256;
+  const std::size_t n = columns;
+  return 16 * (n + 64) + 8 * (n < 1024 ? n : 1024) + 256;
 }
 
 inline constexpr std::uint32_t page_tokens = 64;  // positions in a page of the cache, and a split of attention

@@ -37,8 +37,10 @@ using StoredF16 = Stored16<false>;
 using StoredBF16 = Stored16<true>;
 
 // y[t][i] = row i . x[t], for RT rows (a multiple of 4; pointers may repeat) and T tokens.
-template <class A, class Stored, int RT, int T>
-PUNA_INLINE void float_tile(const std::byte* const* rows, const float* x, std::size_t x_stride, std::size_t n, float (&y)[T][RT]) {
+// Fetch: the row `ahead` bytes on, which stands in this one's place in the next group, is fetched early.
+template <class A, class Stored, int RT, int T, bool Fetch>
+PUNA_INLINE void float_tile(const std::byte* const* rows, const float* x, std::size_t x_stride, std::size_t n, float (&y)[T][RT],
+                            std::size_t ahead) {
   using F = typename A::F;
   F acc[T][RT];
   for (int t = 0; t < T; ++t)
@@ -48,6 +50,7 @@ PUNA_INLINE void float_tile(const std::byte* const* rows, const float* x, std::s
     F xs[T];
     for (int t = 0; t < T; ++t) xs[t] = F::load_unaligned(x + static_cast<unsigned>(t) * x_stride + k);
     for (int r = 0; r < RT; ++r) {
+      if constexpr (Fetch) __builtin_prefetch(rows[r] + ahead + k * Stored::size, 0, 0);
       const F w = Stored::template load<A>(rows[r] + k * Stored::size);
       for (int t = 0; t < T; ++t) acc[t][r] = A::fma(w, xs[t], acc[t][r]);
     }
@@ -82,7 +85,12 @@ void float_group(const FloatRows& p, std::uint32_t row, std::uint32_t token) {
     rows[i] = p.weights + r * p.stride;
   }
   float y[T][RT];
-  float_tile<A, Stored, RT, T>(rows, p.x + token * p.x_stride, p.x_stride, p.n, y);
+  const float* x = p.x + token * p.x_stride;
+  // Rows of a few kilobytes end before the hardware's prefetcher has started; long ones it follows better alone, and
+  // those of tiny models are in the cache.
+  const bool fetch = T == 1 && p.stride >= 1024 && RT * p.stride <= 32768 && row + 2 * RT <= p.rows;
+  if (fetch) float_tile<A, Stored, RT, T, T == 1>(rows, x, p.x_stride, p.n, y, RT * p.stride);
+  else float_tile<A, Stored, RT, T, false>(rows, x, p.x_stride, p.n, y, 0);
   const std::size_t count = p.rows - row < RT ? p.rows - row : RT;
   for (int t = 0; t < T; ++t) {
     float* to = p.y + (token + static_cast<unsigned>(t)) * p.y_stride + row;

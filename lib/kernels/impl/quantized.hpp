@@ -144,6 +144,7 @@ struct Quantized {
   static constexpr std::size_t vector_bytes = R * 4;
   static constexpr std::size_t panel_bytes = vector_bytes * (8 + parts * (Step::minimums ? 2 : 1));
   static constexpr std::size_t run_blocks = 32;  // unpacked at a time: a panel stays in the first-level cache
+  static_assert(panel_bytes <= 24 * 32 && run_blocks % Step::blocks == 0, "what matmul_scratch() counts on");
 
   static void unpack(const Group& g, std::size_t unit, std::size_t units, std::byte* to) {
     alignas(64) float scales[Step::blocks * parts * R];
