@@ -74,22 +74,36 @@ struct TaskSystem::Pool {
     for (auto& thread : threads) thread.join();
   }
 
-  // Runs fn(0 .. width-1), the caller being 0.
+  // The caller is worker 0. Helpers join while the gate is open; one that the system has not let run in time finds it shut
+  // and is not waited for, so that more threads than free cores cost little.
   void dispatch(std::uint32_t width, Run& work) noexcept {
     run = &work;
     active = width;
-    pending.store(static_cast<std::uint32_t>(threads.size()), std::memory_order_relaxed);
-    epoch.fetch_add(1, std::memory_order_seq_cst);
+    const std::uint32_t now = epoch.load(std::memory_order_relaxed) + 1;
+    gate.store(ticket(now) | open, std::memory_order_release);
+    epoch.store(now, std::memory_order_seq_cst);
     if (sleepers.load(std::memory_order_seq_cst) > 0) epoch.notify_all();
     work.work(0);
-    while (pending.load(std::memory_order_acquire) != 0) wait_pending();
+    gate.fetch_and(~open, std::memory_order_acq_rel);
+    while (inside() != 0) wait_inside();
   }
 
-  void wait_pending() noexcept {
+  static constexpr std::uint64_t open = 1ull << 32;  // below it: how many helpers are inside; above: the epoch
+  static std::uint64_t ticket(std::uint32_t epoch) noexcept { return static_cast<std::uint64_t>(epoch & 0x7fffffffu) << 33; }
+  std::uint32_t inside() const noexcept { return static_cast<std::uint32_t>(gate.load(std::memory_order_acquire)); }
+
+  bool enter(std::uint32_t seen) noexcept {
+    std::uint64_t g = gate.load(std::memory_order_acquire);
+    while ((g & ~0xffffffffull) == (ticket(seen) | open))
+      if (gate.compare_exchange_weak(g, g + 1, std::memory_order_acq_rel)) return true;
+    return false;
+  }
+
+  void wait_inside() noexcept {
     const auto end = Clock::now() + std::chrono::microseconds(200);
     do {
       for (int i = 0; i < 64; ++i) {
-        if (pending.load(std::memory_order_acquire) == 0) return;
+        if (inside() == 0) return;
         relax();
       }
     } while (Clock::now() < end);
@@ -104,8 +118,9 @@ struct TaskSystem::Pool {
       wait_epoch(seen);
       seen = epoch.load(std::memory_order_acquire);
       if (quit.load()) return;
+      if (!enter(seen)) continue;
       if (worker < active) run->work(worker);
-      pending.fetch_sub(1, std::memory_order_release);
+      gate.fetch_sub(1, std::memory_order_acq_rel);
     }
   }
 
@@ -128,7 +143,7 @@ struct TaskSystem::Pool {
   Run* run = nullptr;
   std::uint32_t active = 0;
   std::atomic<std::uint32_t> epoch{0};
-  std::atomic<std::uint32_t> pending{0};
+  std::atomic<std::uint64_t> gate{0};
   std::atomic<std::uint32_t> sleepers{0};
   std::atomic<bool> quit{false};
   std::vector<std::thread> threads;
