@@ -106,6 +106,7 @@ TEST_CASE("a whole GGUF quantized here is llama.cpp's, tensor by tensor, for eve
   REQUIRE(expected.size() > 40);
   TempDir temp;
   for (const Shape& shape : shapes) {
+    if (sanitized() && std::string(shape.name) != "narrow") continue;  // minutes there; the small one walks the same code
     CAPTURE(std::string(shape.name));
     const auto source = std::make_shared<const Made>(shape);
     quantize(source, temp / "input.gguf", nullptr);
