@@ -196,6 +196,26 @@ TEST_CASE("a 70B folder is cut into shards of at most 5 GB, all named in its ind
   CHECK(shards.size() >= 28);
 }
 
+TEST_CASE("tensors whose bytes are no multiple of the alignment are padded, the last one too") {
+  const TempDir folder;
+  const SinkTensor tensors[] = {{Part::output_norm, 0, DType::f32, 1, 7},
+                                {Part::token_embedding, 0, DType::f16, 3, 7},
+                                {Part::output, 0, DType::q4_0, 3, 32}};
+  const auto sink = gguf_sink(path_text(folder / "out"));
+  sink->begin({}, tensors);
+  const std::string bytes = std::string(28, 'a') + std::string(42, 'b') + std::string(54, 'c');
+  for (const char& c : bytes) sink->write(reinterpret_cast<const std::byte*>(&c), 1);
+  sink->finish();
+  const std::string text = puna_test::read_text(folder / "out");
+  const std::string data = std::string(28, 'a') + std::string(4, '\0') + std::string(42, 'b') + std::string(22, '\0') +
+                           std::string(54, 'c') + std::string(10, '\0');
+  CHECK(text.size() % 32 == 0);
+  CHECK(text.ends_with(data));
+  const Gguf gguf(File::open(path_text(folder / "out")));
+  for (std::size_t i = 0; i < 3; ++i) CHECK(text[gguf.tensors()[i].offset] == "abc"[i]);
+  CHECK(gguf.tensors()[2].dims == std::array<std::uint64_t, 4>{32, 3, 1, 1});
+}
+
 TEST_CASE("what GGUF cannot say is refused before anything is written") {
   const TempDir folder;
   const auto source = open_weights(path_text(fixture("hf/tok_json")));
