@@ -88,7 +88,8 @@ void float_group(const FloatRows& p, std::uint32_t row, std::uint32_t token) {
   const float* x = p.x + token * p.x_stride;
   // Rows of a few kilobytes end before the hardware's prefetcher has started; long ones it follows better alone, and
   // those of tiny models are in the cache.
-  const bool fetch = T == 1 && p.stride >= 1024 && RT * p.stride <= 32768 && row + 2 * RT <= p.rows;
+  // Behind the last group stand the rows of the next tile; a prefetch past the matrix does no harm.
+  const bool fetch = T == 1 && p.stride >= 1024 && RT * p.stride <= 32768;
   if (fetch) float_tile<A, Stored, RT, T, T == 1>(rows, x, p.x_stride, p.n, y, RT * p.stride);
   else float_tile<A, Stored, RT, T, false>(rows, x, p.x_stride, p.n, y, 0);
   const std::size_t count = p.rows - row < RT ? p.rows - row : RT;
