@@ -206,11 +206,21 @@ TEST_CASE("no descriptor and no mapping is left behind, and no child inherits on
   {
     const auto file = File::open(utf8(folder / "file"));
     CHECK(puna_test::read_text("/proc/self/maps").find((folder / "file").string()) != std::string::npos);
+    // A device is read, not mapped, so its descriptor is kept.
+    const int fd = ::open("/dev/zero", O_RDONLY);
+    REQUIRE(fd >= 0);
+    const auto device = File::from_descriptor(fd, 0, 100);
+    ::close(fd);
+    CHECK(device->data() == nullptr);
+    CHECK(contents(*device) == std::string(100, '\0'));
+    int kept = 0;
     for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
       std::error_code gone;
-      if (std::filesystem::read_symlink(entry.path(), gone) != folder / "file") continue;
+      if (std::filesystem::read_symlink(entry.path(), gone) != "/dev/zero") continue;
+      ++kept;
       CHECK((::fcntl(std::stoi(entry.path().filename()), F_GETFD) & FD_CLOEXEC) != 0);
     }
+    CHECK(kept == 1);
     for (int i = 0; i < 20; ++i) refusal(Code::io, {}, [&] { File::open(utf8(folder.path())); });
   }
   CHECK(open_descriptors() == before);
