@@ -7,7 +7,8 @@ using namespace puna_test;
 
 namespace {
 
-std::size_t columns_for(DType type) { return info(type).block == 256 ? 1280 : 1184; }  // not a whole number of runs
+// Not a whole number of runs, nor of vectors where a type allows it.
+std::size_t columns_for(DType type) { return info(type).block == 256 ? 1280 : info(type).block == 32 ? 1184 : 1187; }
 
 // Row times token in double, of the numbers that the kernel is given: decoded weights, dequantised activations.
 struct Exact {
