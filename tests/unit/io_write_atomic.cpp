@@ -133,7 +133,7 @@ TEST_CASE("devices and pipes are refused, links are followed, long names fit") {
   puna_test::write_file(folder / "real" / "file", "old");
   fs::create_symlink("real/file", folder / "link");
   fs::create_symlink("nowhere", folder / "dangling");
-  for (const std::string name : {"link", "dangling", std::string(255, 'n').c_str()}) {
+  for (const std::string& name : Names{"link", "dangling", std::string(255, 'n')}) {
     AtomicFile file(path_text(folder / name));
     file.write("new", 3);
     file.commit();
