@@ -162,6 +162,12 @@ std::string text_of(const Json& row, const char* key) {
   return value && value->string() ? *value->string() : "";
 }
 
+std::string bytes_of(const std::string& hex) {
+  std::string out;
+  for (std::size_t i = 0; i + 1 < hex.size(); i += 2) out += static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16));
+  return out;
+}
+
 bool flag_of(const Json& row, const char* key) {
   const Json* value = row.find(key);
   return value && value->boolean() && *value->boolean();
@@ -259,6 +265,39 @@ TEST_CASE("a small tokenizer.model against sentencepiece") {
     ++rows;
   }
   CHECK(rows > 20);
+}
+
+TEST_CASE("the demo model's tokenizer: sentencepiece's own encodings and its text after each token of a stream") {
+  const auto tokenizer = open(pt::fixture("tiny/tokenizer.model"));
+  std::size_t encoded = 0, refused = 0, streams = 0;
+  for (const Json& row : read_rows(pt::fixture("text/encode.jsonl"))) {
+    const Ids ids = ids_of(*row.find("ids"));
+    CHECK(tokenizer->decode(ids) == text_of(row, "decoded"));
+    if (row.find("bytes_hex")) {  // sentencepiece takes U+FFFD for what is not UTF-8; we refuse it
+      CHECK_THROWS_AS(tokenizer->encode(bytes_of(text_of(row, "bytes_hex"))), Error);
+      ++refused;
+      continue;
+    }
+    CAPTURE(text_of(row, "text"));
+    CHECK(tokenizer->encode(text_of(row, "text")) == ids);
+    ++encoded;
+  }
+  for (const Json& row : read_rows(pt::fixture("text/stream.jsonl"))) {
+    const Ids ids = ids_of(*row.find("ids"));
+    CAPTURE(text_of(row, "what"));
+    CHECK(tokenizer->decode(ids) == text_of(row, "text"));
+    CHECK(streamed(tokenizer, ids) == text_of(row, "text"));
+    ++streams;
+    if (!row.find("emitted")) continue;  // readers may differ on when an impossible beginning is given up
+    const Json::Items* emitted = row.find("emitted")->items();
+    REQUIRE(emitted->size() == ids.size());
+    Detokenizer stream(tokenizer);
+    for (std::size_t i = 0; i < ids.size(); ++i) CHECK(stream.feed(ids[i]) == *(*emitted)[i].string());
+    CHECK(stream.flush() == text_of(row, "flush"));
+  }
+  CHECK(encoded == 254);
+  CHECK(refused == 24);
+  CHECK(streams == 80);
 }
 
 TEST_CASE("tokenizer.json files against tokenizers") {
