@@ -31,7 +31,6 @@ class Error : public std::runtime_error {
       : std::runtime_error(text), code_(code), user_code_(user_code) {}
   int32_t code() const noexcept { return code_; }            // PUNA_E_...
   int32_t user_code() const noexcept { return user_code_; }  // what a callback returned
-
  private:
   int32_t code_, user_code_;
 };

@@ -16,7 +16,7 @@ struct Npy {
   std::vector<float> values;
 };
 
-// As NumPy's format description has it: magic, version 1.0, a header whose end lies on a multiple of 64, then the numbers.
+// As NumPy describes the format: magic, version 1.0, a header whose end lies on a multiple of 64, then the numbers.
 Npy read_npy(const fs::path& path) {
   const auto bytes = puna_test::read_file(path);
   REQUIRE(bytes.size() > 64);
@@ -136,8 +136,8 @@ TEST_CASE("logits: transformers' numbers, from a folder without a tokenizer, dyn
     CAPTURE(name);
     const fs::path dir = fixture("hf") / name;
     const std::string out = (folder / "l.npy").string();
-    CHECK(run({"logits", "-m", dir.string(), "--ids", joined(read_ids(dir / "ids.txt")), "--out", out, "--cache", "f32"})
-              .code == 0);
+    const std::string ids = joined(read_ids(dir / "ids.txt"));
+    CHECK(run({"logits", "-m", dir.string(), "--ids", ids, "--out", out, "--cache", "f32"}).code == 0);
     CHECK(worst_difference(read_npy(out), dir / "logits.f32") < 1e-4);
   }
 }
@@ -226,8 +226,8 @@ TEST_CASE("inspect tells a file by its header") {
 TEST_CASE("plan says what generate will take") {
   const std::string model = fixture("tiny/model.gguf").string();
   const Json json = run({"plan", "-m", model, "--task", "generate", "--json"}).json();
-  CHECK(keys(json) == std::vector<std::string>{"cache_bytes", "copied_bytes", "disk_bytes", "memory_bytes", "weight_bytes",
-                                               "workspace_bytes"});
+  CHECK(keys(json) == std::vector<std::string>{"cache_bytes", "copied_bytes", "disk_bytes", "memory_bytes",
+                                               "weight_bytes", "workspace_bytes"});
   CHECK(json["disk_bytes"] == fs::file_size(model));
   const Json longer = run({"plan", "-m", model, "--context", "4096", "--json"}).json();
   const Json exact = run({"plan", "-m", model, "--context", "4096", "--cache", "f32", "--json"}).json();
@@ -257,7 +257,8 @@ TEST_CASE("bench measures, and version knows itself") {
     CHECK(json[std::string(key) + "_max"].get<double>() >= median);
   }
   CHECK(json["threads"] == 1);
-  const Json half = run({"bench", "--synthetic", "260k", "--type", "f32", "-p", "0", "-n", "4", "--reps", "1", "--json"}).json();
+  const Json half =
+      run({"bench", "--synthetic", "260k", "--type", "f32", "-p", "0", "-n", "4", "--reps", "1", "--json"}).json();
   CHECK(half["prompt_tps"] == nullptr);
   CHECK(half["decode_tps"].get<double>() > 0);
   const Json version = run({"version", "--json"}).json();

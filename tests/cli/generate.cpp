@@ -115,7 +115,8 @@ TEST_CASE("stop strings end the answer before they appear, across token borders 
   CHECK(one["text"] == ", there was a l");
   CHECK(one["stop"] == "string");
   // The first of several wins; one in brackets is no list.
-  const Json many = run(generate(model, {"-p", prompt, "--json", "--stop", "[x,y]", "--stop", "named", "--stop", "was"})).json();
+  const Arguments stops{"-p", prompt, "--json", "--stop", "[x,y]", "--stop", "named", "--stop", "was"};
+  const Json many = run(generate(model, stops)).json();
   CHECK(many["text"] == ", there ");
 }
 

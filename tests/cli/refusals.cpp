@@ -136,7 +136,8 @@ TEST_CASE("names outside ASCII are names") {
   const fs::path model = dir / fs::path(u8"модель.gguf"), prompt = dir / fs::path(u8"提示.txt");
   fs::copy_file(fixture("tiny/model.gguf"), model);
   puna_test::write_file(prompt, "Once upon a time");
-  CHECK(run({"generate", "-m", model.string(), "-f", prompt.string(), "-n", "4", "-q"}).out.rfind("Once upon a time", 0) == 0);
+  const Ran said = run({"generate", "-m", model.string(), "-f", prompt.string(), "-n", "4", "-q"});
+  CHECK(said.out.rfind("Once upon a time", 0) == 0);
   CHECK(run({"inspect", model.string(), "--json"}).code == 0);
   const fs::path out = dir / fs::path(u8"λογιτς.npy");
   CHECK(run({"logits", "-m", model.string(), "--ids", "1,2", "--out", out.string(), "-q"}).code == 0);
@@ -148,7 +149,8 @@ TEST_CASE("names outside ASCII are names") {
 
 TEST_CASE("a full disk or a closed pipe is an error, not a crash") {
   if (!fs::exists("/dev/full")) PUNA_SKIP("needs /dev/full");
-  const std::string command = "'" + cli_path() + "' generate -q -n 4 -m '" + fixture("tiny/model.gguf").string() + "' >/dev/full";
+  const std::string model = fixture("tiny/model.gguf").string();
+  const std::string command = "'" + cli_path() + "' generate -q -n 4 -m '" + model + "' >/dev/full";
   const Ran ran = Child("/bin/sh", {"-c", command}).wait();
   CHECK(ran.code == 1);
   CHECK(ran.err.rfind("puna: stdout: cannot write", 0) == 0);
