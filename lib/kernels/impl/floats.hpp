@@ -38,9 +38,8 @@ using StoredBF16 = Stored16<true>;
 
 // y[t][i] = row i . x[t], for RT rows (a multiple of 4; pointers may repeat) and T tokens.
 // Fetch: the row `ahead` bytes on, which stands in this one's place in the next group, is fetched early.
-template <class A, class Stored, int RT, int T, bool Fetch>
-PUNA_INLINE void float_tile(const std::byte* const* rows, const float* x, std::size_t x_stride, std::size_t n, float (&y)[T][RT],
-                            std::size_t ahead) {
+template <class A, class Stored, int RT, int T>
+PUNA_INLINE void float_tile(const std::byte* const* rows, const float* x, std::size_t x_stride, std::size_t n, float (&y)[T][RT]) {
   using F = typename A::F;
   F acc[T][RT];
   for (int t = 0; t < T; ++t)
@@ -50,7 +49,6 @@ PUNA_INLINE void float_tile(const std::byte* const* rows, const float* x, std::s
     F xs[T];
     for (int t = 0; t < T; ++t) xs[t] = F::load_unaligned(x + static_cast<unsigned>(t) * x_stride + k);
     for (int r = 0; r < RT; ++r) {
-      if constexpr (Fetch) __builtin_prefetch(rows[r] + ahead + k * Stored::size, 0, 0);
       const F w = Stored::template load<A>(rows[r] + k * Stored::size);
       for (int t = 0; t < T; ++t) acc[t][r] = A::fma(w, xs[t], acc[t][r]);
     }
@@ -86,12 +84,7 @@ void float_group(const FloatRows& p, std::uint32_t row, std::uint32_t token) {
   }
   float y[T][RT];
   const float* x = p.x + token * p.x_stride;
-  // Rows of a few kilobytes end before the hardware's prefetcher has started; long ones it follows better alone, and
-  // those of tiny models are in the cache.
-  // Behind the last group stand the rows of the next tile; a prefetch past the matrix does no harm.
-  const bool fetch = T == 1 && p.stride >= 1024 && RT * p.stride <= 32768;
-  if (fetch) float_tile<A, Stored, RT, T, T == 1>(rows, x, p.x_stride, p.n, y, RT * p.stride);
-  else float_tile<A, Stored, RT, T, false>(rows, x, p.x_stride, p.n, y, 0);
+  float_tile<A, Stored, RT, T>(rows, x, p.x_stride, p.n, y);
   const std::size_t count = p.rows - row < RT ? p.rows - row : RT;
   for (int t = 0; t < T; ++t) {
     float* to = p.y + (token + static_cast<unsigned>(t)) * p.y_stride + row;
@@ -107,12 +100,27 @@ PUNA_INLINE void float_tokens(const FloatRows& p, std::uint32_t row, std::uint32
   if constexpr (T > 1) float_tokens<A, Stored, T - 1>(p, row, token, end);
 }
 
+// One token. Rows of a few kilobytes are too short for the hardware's prefetcher to follow several side by side: then
+// the rows of a group come from four places far apart, each of which is read in order from row to row.
+template <class A, class Stored>
+void float_vector(const FloatRows& p, std::uint32_t token) {
+  constexpr std::uint32_t streams = 4;
+  const std::uint32_t apart = p.stride <= 4096 ? p.rows / streams : 0;
+  const float* x = p.x + token * p.x_stride;
+  float* y = p.y + token * p.y_stride;
+  for (std::uint32_t i = 0; i < apart; ++i) {
+    const std::byte* rows[streams];
+    for (std::uint32_t s = 0; s < streams; ++s) rows[s] = p.weights + (i + s * apart) * p.stride;
+    float part[1][streams];
+    float_tile<A, Stored, streams, 1>(rows, x, p.x_stride, p.n, part);
+    for (std::uint32_t s = 0; s < streams; ++s) y[i + s * apart] = part[0][s];
+  }
+  for (std::uint32_t row = apart * streams; row < p.rows; row += 8) float_group<A, Stored, 8, 1>(p, row, token);
+}
+
 template <class A, class Stored>
 void float_product(const FloatRows& p, std::uint32_t first_token, std::uint32_t end_token) {
-  if (end_token - first_token == 1) {
-    for (std::uint32_t row = 0; row < p.rows; row += 8) float_group<A, Stored, 8, 1>(p, row, first_token);
-    return;
-  }
+  if (end_token - first_token == 1) return float_vector<A, Stored>(p, first_token);
   for (std::uint32_t row = 0; row < p.rows; row += A::tile_rows)
     float_tokens<A, Stored, A::tile_tokens>(p, row, first_token, end_token);
 }
