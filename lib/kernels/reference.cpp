@@ -181,6 +181,6 @@ void attend(const AttendTile& a) {
 }  // namespace
 
 const Kernels kernels_reference = {Isa::reference, "reference", matmul, quantize, rms_norm, rope,
-                                   swiglu,         add,         half_row, attend};
+                                   swiglu,         add,         half_row, attend, &reference_encode};
 
 }  // namespace puna

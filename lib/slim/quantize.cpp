@@ -1,7 +1,7 @@
 #include "puna/slim/quantize.hpp"
 
 #include <algorithm>
-#include <cmath>
+#include <bit>
 
 #include "puna/io/gguf.hpp"
 #include "puna/tensor/codec.hpp"
@@ -14,6 +14,13 @@ constexpr std::uint32_t max_rows = 4096;
 
 std::uint32_t rows_of_chunk(const WeightInfo& info) {
   return static_cast<std::uint32_t>(std::clamp<std::uint64_t>(chunk_bytes / (info.columns * 4), 1, max_rows));
+}
+
+bool all_finite(const float* x, std::size_t n) {
+  std::uint32_t found = 0;
+  for (std::size_t i = 0; i < n; ++i)  // no way out of the loop: compilers vectorise it
+    found |= (std::bit_cast<std::uint32_t>(x[i]) & 0x7f800000u) == 0x7f800000u ? 1u : 0u;
+  return found == 0;
 }
 
 void check_tensor(const WeightSource& source, const ChosenTensor& t, const QuantizeOptions& options) {
@@ -97,16 +104,17 @@ void Quantizer::encode_tile(std::uint32_t row, std::uint32_t worker) {
     std::copy(from, from + in_bytes, to);
     return;
   }
-  float* x = floats_.data() + worker * static_cast<std::size_t>(plan_.columns);
-  decode_row(t.info->type, from, x, columns);
-  if (info(t.type).quantized()) {
-    for (std::size_t i = 0; i < columns; ++i)
-      if (!std::isfinite(x[i])) {
-        bad_row_.store(row_ + row + 1);
-        return;
-      }
+  const float* x = reinterpret_cast<const float*>(from);
+  if (t.info->type != DType::f32 || reinterpret_cast<std::uintptr_t>(from) % alignof(float) != 0) {
+    float* decoded = floats_.data() + worker * static_cast<std::size_t>(plan_.columns);
+    decode_row(t.info->type, from, decoded, columns);
+    x = decoded;
   }
-  encode_row(t.type, x, to, columns, importance_);
+  if (info(t.type).quantized() && !all_finite(x, columns)) {
+    bad_row_.store(row_ + row + 1);
+    return;
+  }
+  encode_row(t.type, x, to, columns, importance_, *kernels_.encode);
 }
 
 void Quantizer::end_chunk() {

@@ -1,22 +1,34 @@
-// One superblock or block at a time; importance null or per element of the row. Private to lib/tensor.
+// Encoders of the block types over a part of a row. Private to lib/tensor.
 #pragma once
 
+#include <cstddef>
+
 #include "puna/tensor/blocks.hpp"
+#include "puna/tensor/encode_kernels.hpp"
 
 namespace puna {
 
-// mean_square: of the whole row, which the legacy types weigh importance with.
-void encode(const float* x, const float* importance, float mean_square, BlockQ4_0& y);
-void encode(const float* x, const float* importance, float mean_square, BlockQ4_1& y);
-void encode(const float* x, const float* importance, float mean_square, BlockQ5_0& y);
-void encode(const float* x, const float* importance, float mean_square, BlockQ5_1& y);
-void encode(const float* x, const float* importance, float mean_square, BlockQ8_0& y);
-void encode(const float* x, const float* importance, float mean_square, BlockQ2K& y);
-void encode(const float* x, const float* importance, float mean_square, BlockQ3K& y);
-void encode(const float* x, const float* importance, float mean_square, BlockQ4K& y);
-void encode(const float* x, const float* importance, float mean_square, BlockQ5K& y);
-void encode(const float* x, const float* importance, float mean_square, BlockQ6K& y);
-void encode(const float* x, const float* importance, float mean_square, BlockIQ4NL& y);
-void encode(const float* x, const float* importance, float mean_square, BlockIQ4XS& y);
+inline constexpr std::size_t encode_batch = 1024;  // elements of a part at most: its groups are searched side by side
+
+struct EncodePart {
+  const float* x;
+  std::size_t n;            // whole blocks
+  const float* importance;  // null, or one per element
+  float mean_square;        // of the whole row, which the legacy types weigh importance with
+  std::byte* out;           // need not be aligned
+  const EncodeKernels& kernels;
+};
+
+void encode_q4_0(const EncodePart& p);
+void encode_q4_1(const EncodePart& p);
+void encode_q5_0(const EncodePart& p);
+void encode_q5_1(const EncodePart& p);
+void encode_q2_k(const EncodePart& p);
+void encode_q3_k(const EncodePart& p);
+void encode_q4_k(const EncodePart& p);
+void encode_q5_k(const EncodePart& p);
+void encode_q6_k(const EncodePart& p);
+void encode_iq4_nl(const EncodePart& p);
+void encode_iq4_xs(const EncodePart& p);
 
 }  // namespace puna

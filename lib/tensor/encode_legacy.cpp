@@ -1,4 +1,4 @@
-// Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 and IQ4: rules of ggml-quants.c.
+// Q4_0 Q4_1 Q5_0 Q5_1 and IQ4: rules of ggml-quants.c.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -11,9 +11,7 @@ namespace {
 
 constexpr AffineSearch importance_search{-0.9f, 0.05f, 36, false};
 
-void weigh(const float* x, const float* importance, float mean_square, int n, float* w) {
-  for (int i = 0; i < n; ++i) w[i] = importance[i] * std::sqrt(mean_square + x[i] * x[i]);
-}
+constexpr std::size_t most_groups = encode_batch / 32;
 
 float extreme(const float* x, int n) {
   float largest = 0.0f, value = 0.0f;
@@ -33,74 +31,46 @@ void pack_fifth(const std::uint8_t* codes, std::uint8_t* qh) {
 }
 
 // Symmetric: the extreme value becomes the lowest code.
-Half symmetric(const float* x, const float* importance, float mean_square, int nmax, std::uint8_t* codes) {
-  if (importance) {
-    float w[32];
-    weigh(x, importance, mean_square, 32, w);
-    return to_half(fit_symmetric(32, nmax, x, codes, w));
+void symmetric(const EncodePart& p, int nmax, float* d, std::uint8_t* codes) {
+  const std::size_t groups = p.n / 32;
+  if (p.importance) {
+    float variance[most_groups];
+    std::fill_n(variance, groups, p.mean_square);
+    return p.kernels.symmetric({static_cast<std::uint32_t>(groups), 32, nmax, p.x, Weigh::importance, p.importance,
+                                variance, {}, codes, d, nullptr, nullptr});
   }
-  const float d = extreme(x, 32) / static_cast<float>(-nmax);
-  const float inverse = d != 0.0f ? 1.0f / d : 0.0f;
   const float half = static_cast<float>(nmax) + 0.5f;
-  for (int i = 0; i < 32; ++i)
-    codes[i] = static_cast<std::uint8_t>(std::min(2 * nmax - 1, static_cast<int>(static_cast<std::int8_t>(x[i] * inverse + half))));
-  return to_half(d);
-}
-
-struct Affine {
-  Half d, m;
-};
-Affine affine(const float* x, const float* importance, float mean_square, int nmax, std::uint8_t* codes) {
-  if (importance) {
-    float w[32], minimum;
-    weigh(x, importance, mean_square, 32, w);
-    const float d = fit_affine(32, nmax, x, w, codes, &minimum, importance_search);
-    return {to_half(d), to_half(-minimum)};
+  for (std::size_t g = 0; g < groups; ++g, codes += 32) {
+    const float* x = p.x + 32 * g;
+    d[g] = extreme(x, 32) / static_cast<float>(-nmax);
+    const float inverse = d[g] != 0.0f ? 1.0f / d[g] : 0.0f;
+    for (int i = 0; i < 32; ++i)
+      codes[i] = static_cast<std::uint8_t>(std::min(2 * nmax - 1,
+                                                    static_cast<int>(static_cast<std::int8_t>(x[i] * inverse + half))));
   }
-  const auto [min, max] = std::minmax_element(x, x + 32);
-  const float d = (*max - *min) / static_cast<float>(nmax);
-  const float inverse = d != 0.0f ? 1.0f / d : 0.0f;
-  for (int i = 0; i < 32; ++i) codes[i] = static_cast<std::uint8_t>(std::min(nmax, static_cast<int>((x[i] - *min) * inverse + 0.5f)));
-  return {to_half(d), to_half(*min)};
 }
 
-int nearest_level(float x) {
-  if (!(x > iq4_levels[0])) return 0;
-  if (x >= iq4_levels[15]) return 15;
-  int low = 0, high = 15;
-  while (high - low > 1) {
-    const int middle = (low + high) / 2;
-    (x < iq4_levels[middle] ? high : low) = middle;
+void affine(const EncodePart& p, int nmax, float* d, float* m, std::uint8_t* codes) {
+  const std::size_t groups = p.n / 32;
+  if (p.importance) {
+    float variance[most_groups];
+    std::fill_n(variance, groups, p.mean_square);
+    p.kernels.affine({static_cast<std::uint32_t>(groups), 32, nmax, p.x, Weigh::importance, p.importance, variance,
+                      importance_search, codes, d, m, nullptr});
+    for (std::size_t g = 0; g < groups; ++g) m[g] = -m[g];
+    return;
   }
-  return x - iq4_levels[high - 1] < iq4_levels[high] - x ? high - 1 : high;
-}
-
-// A scale for 32 elements on the IQ4 levels; weights importance * sqrt(sigma2 + x^2), or x^2.
-float fit_levels(const float* x, const float* importance, float sigma2) {
-  const float max = extreme(x, 32);
-  if (std::fabs(max) < 1e-15f) return 0.0f;
-  float w[32];
-  if (importance)
-    weigh(x, importance, sigma2, 32, w);
-  else
-    for (int i = 0; i < 32; ++i) w[i] = x[i] * x[i];
-  float scale = 0.0f, best = 0.0f;
-  for (int k = -8; k <= 7; ++k) {
-    // -8 stands for the first guess, which is taken as it is.
-    const bool first = k == -8;
-    const float inverse = first ? 1.0f / (-max / static_cast<float>(iq4_levels[0])) : (static_cast<float>(k) + static_cast<float>(iq4_levels[0])) / max;
-    float sum_qx = 0.0f, sum_q2 = 0.0f;
+  for (std::size_t g = 0; g < groups; ++g, codes += 32) {
+    const float* x = p.x + 32 * g;
+    const auto [min, max] = std::minmax_element(x, x + 32);
+    d[g] = (*max - *min) / static_cast<float>(nmax);
+    m[g] = *min;
+    const float inverse = d[g] != 0.0f ? 1.0f / d[g] : 0.0f;
     for (int i = 0; i < 32; ++i) {
-      const float q = iq4_levels[nearest_level(inverse * x[i])];
-      sum_qx += w[i] * q * x[i];
-      sum_q2 += w[i] * q * q;
-    }
-    if (first || (sum_q2 > 0.0f && sum_qx * sum_qx > best * sum_q2)) {
-      scale = sum_qx / sum_q2;
-      best = scale * sum_qx;
+      const int code = static_cast<int>((x[i] - m[g]) * inverse + 0.5f);
+      codes[i] = static_cast<std::uint8_t>(std::min(nmax, code));
     }
   }
-  return scale;
 }
 
 float twice_mean_square(const float* x, int n) {
@@ -109,74 +79,110 @@ float twice_mean_square(const float* x, int n) {
   return sum * 2.0f / static_cast<float>(n);
 }
 
-}  // namespace
-
-void encode(const float* x, const float* importance, float mean_square, BlockQ4_0& y) {
-  std::uint8_t codes[32];
-  y.d = symmetric(x, importance, mean_square, 8, codes);
-  pack_nibbles(codes, y.qs);
+// A scale for each group on the IQ4 levels. block: elements that share a variance.
+void level_scales(const EncodePart& p, std::size_t block, float* scales) {
+  float variance[most_groups];
+  for (std::size_t g = 0; p.importance && g < p.n / 32; ++g)
+    variance[g] = g % (block / 32) == 0 ? twice_mean_square(p.x + 32 * g, static_cast<int>(block)) : variance[g - 1];
+  p.kernels.levels({static_cast<std::uint32_t>(p.n / 32), 32, 0, p.x,
+                    p.importance ? Weigh::importance : Weigh::square, p.importance,
+                    variance, {}, nullptr, scales, nullptr, nullptr});
 }
 
-void encode(const float* x, const float* importance, float mean_square, BlockQ4_1& y) {
-  std::uint8_t codes[32];
-  const Affine a = affine(x, importance, mean_square, 15, codes);
-  y.d = a.d, y.m = a.m;
-  pack_nibbles(codes, y.qs);
-}
-
-void encode(const float* x, const float* importance, float mean_square, BlockQ5_0& y) {
-  std::uint8_t codes[32];
-  y.d = symmetric(x, importance, mean_square, 16, codes);
-  pack_nibbles(codes, y.qs);
-  pack_fifth(codes, y.qh);
-}
-
-void encode(const float* x, const float* importance, float mean_square, BlockQ5_1& y) {
-  std::uint8_t codes[32];
-  const Affine a = affine(x, importance, mean_square, 31, codes);
-  y.d = a.d, y.m = a.m;
-  pack_nibbles(codes, y.qs);
-  pack_fifth(codes, y.qh);
-}
-
-void encode(const float* x, const float*, float, BlockQ8_0& y) {
-  const float d = std::fabs(extreme(x, 32)) / 127.0f;
-  const float inverse = d != 0.0f ? 1.0f / d : 0.0f;
-  y.d = to_half(d);
-  for (int i = 0; i < 32; ++i) y.qs[i] = static_cast<std::int8_t>(std::round(x[i] * inverse));
-}
-
-void encode(const float* x, const float* importance, float, BlockIQ4NL& y) {
-  const float scale = fit_levels(x, importance, twice_mean_square(x, 32));
-  const float inverse = scale != 0.0f ? 1.0f / scale : 0.0f;
-  std::uint8_t codes[32];
-  for (int i = 0; i < 32; ++i) codes[i] = static_cast<std::uint8_t>(nearest_level(inverse * x[i]));
-  y.d = to_half(scale);
-  pack_nibbles(codes, y.qs);
-}
-
-void encode(const float* x, const float* importance, float, BlockIQ4XS& y) {
-  const float sigma2 = twice_mean_square(x, 256);
-  float scales[8], max_scale = 0.0f, largest = 0.0f;
-  for (int b = 0; b < 8; ++b) {
-    scales[b] = fit_levels(x + 32 * b, importance ? importance + 32 * b : nullptr, sigma2);
-    if (std::fabs(scales[b]) > largest) largest = std::fabs(scales[b]), max_scale = scales[b];
+template <class Block, class Fill>
+void put_blocks(const EncodePart& p, const Fill& fill) {
+  for (std::size_t b = 0; b < p.n / 32; ++b) {
+    Block y;
+    fill(b, y);
+    std::memcpy(p.out + b * sizeof y, &y, sizeof y);
   }
-  const float d = -max_scale / 32.0f;
-  const float inverse = d != 0.0f ? 1.0f / d : 0.0f;
+}
+
+float inverse_of(float x) { return x != 0.0f ? 1.0f / x : 0.0f; }
+
+// Scales and codes of eight groups as an IQ4_XS superblock.
+void fill_iq4_xs(const float* x, const float* scales, const EncodeKernels& kernels, BlockIQ4XS& y) {
+  float inverses[8];
+  std::uint8_t codes[256];
+  const float d = -extreme(scales, 8) / 32.0f;
+  const float inverse = inverse_of(d);
   y.d = to_half(d);
   y.scales_h = 0;
   std::memset(y.scales_l, 0, sizeof y.scales_l);
   for (int b = 0; b < 8; ++b) {
     const int l = std::clamp(nearest(inverse * scales[b]), -32, 31);
-    const float block_d = d * static_cast<float>(l);
-    const float block_inverse = block_d != 0.0f ? 1.0f / block_d : 0.0f;
-    std::uint8_t codes[32];
-    for (int i = 0; i < 32; ++i) codes[i] = static_cast<std::uint8_t>(nearest_level(block_inverse * x[32 * b + i]));
-    pack_nibbles(codes, y.qs + 16 * b);
+    inverses[b] = inverse_of(d * static_cast<float>(l));
     const auto code = static_cast<unsigned>(l + 32);
     y.scales_l[b / 2] = static_cast<std::uint8_t>(y.scales_l[b / 2] | (code & 15u) << (4 * (b % 2)));
     y.scales_h = static_cast<std::uint16_t>(y.scales_h | (code >> 4) << (2 * b));
+  }
+  kernels.level_codes(x, 8, inverses, codes);
+  for (int b = 0; b < 8; ++b) pack_nibbles(codes + 32 * b, y.qs + 16 * b);
+}
+
+}  // namespace
+
+void encode_q4_0(const EncodePart& p) {
+  std::uint8_t codes[encode_batch];
+  float d[most_groups];
+  symmetric(p, 8, d, codes);
+  put_blocks<BlockQ4_0>(p, [&](std::size_t b, BlockQ4_0& y) {
+    y.d = to_half(d[b]);
+    pack_nibbles(codes + 32 * b, y.qs);
+  });
+}
+
+void encode_q4_1(const EncodePart& p) {
+  std::uint8_t codes[encode_batch];
+  float d[most_groups], m[most_groups];
+  affine(p, 15, d, m, codes);
+  put_blocks<BlockQ4_1>(p, [&](std::size_t b, BlockQ4_1& y) {
+    y.d = to_half(d[b]), y.m = to_half(m[b]);
+    pack_nibbles(codes + 32 * b, y.qs);
+  });
+}
+
+void encode_q5_0(const EncodePart& p) {
+  std::uint8_t codes[encode_batch];
+  float d[most_groups];
+  symmetric(p, 16, d, codes);
+  put_blocks<BlockQ5_0>(p, [&](std::size_t b, BlockQ5_0& y) {
+    y.d = to_half(d[b]);
+    pack_nibbles(codes + 32 * b, y.qs);
+    pack_fifth(codes + 32 * b, y.qh);
+  });
+}
+
+void encode_q5_1(const EncodePart& p) {
+  std::uint8_t codes[encode_batch];
+  float d[most_groups], m[most_groups];
+  affine(p, 31, d, m, codes);
+  put_blocks<BlockQ5_1>(p, [&](std::size_t b, BlockQ5_1& y) {
+    y.d = to_half(d[b]), y.m = to_half(m[b]);
+    pack_nibbles(codes + 32 * b, y.qs);
+    pack_fifth(codes + 32 * b, y.qh);
+  });
+}
+
+void encode_iq4_nl(const EncodePart& p) {
+  std::uint8_t codes[encode_batch];
+  float scales[most_groups], inverses[most_groups];
+  level_scales(p, 32, scales);
+  for (std::size_t b = 0; b < p.n / 32; ++b) inverses[b] = inverse_of(scales[b]);
+  p.kernels.level_codes(p.x, static_cast<std::uint32_t>(p.n / 32), inverses, codes);
+  put_blocks<BlockIQ4NL>(p, [&](std::size_t b, BlockIQ4NL& y) {
+    y.d = to_half(scales[b]);
+    pack_nibbles(codes + 32 * b, y.qs);
+  });
+}
+
+void encode_iq4_xs(const EncodePart& p) {
+  float scales[most_groups];
+  level_scales(p, 256, scales);
+  for (std::size_t b = 0; b < p.n / 256; ++b) {
+    BlockIQ4XS y;
+    fill_iq4_xs(p.x + 256 * b, scales + 8 * b, p.kernels, y);
+    std::memcpy(p.out + b * sizeof y, &y, sizeof y);
   }
 }
 

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "puna/tensor/blocks.hpp"
+
 namespace puna {
 namespace {
 
@@ -92,7 +94,8 @@ float fit_symmetric_descent(int n, int nmax, const float* x, std::uint8_t* codes
   return sum_l2 > 0.0f ? sum_lx / sum_l2 : 0.0f;
 }
 
-float fit_affine(int n, int nmax, const float* x, const float* w, std::uint8_t* codes, float* minimum, const AffineSearch& search) {
+float fit_affine(int n, int nmax, const float* x, const float* w, std::uint8_t* codes, float* minimum,
+                 const AffineSearch& search) {
   float min = x[0], max = x[0];
   float sum_w = w[0], sum_x = sum_w * x[0];
   for (int i = 1; i < n; ++i) {
@@ -213,5 +216,126 @@ float fit_positive(int n, int nmax, const float* x, std::uint8_t* codes, const f
   for (int i = 0; i < n; ++i) codes[i] = static_cast<std::uint8_t>(l[i]);
   return sum_l2 > 0.0f ? sum_lx / sum_l2 : 0.0f;
 }
+
+int nearest_level(float x) {
+  if (!(x > iq4_levels[0])) return 0;
+  if (x >= iq4_levels[15]) return 15;
+  int low = 0, high = 15;
+  while (high - low > 1) {
+    const int middle = (low + high) / 2;
+    (x < iq4_levels[middle] ? high : low) = middle;
+  }
+  return x - iq4_levels[high - 1] < iq4_levels[high] - x ? high - 1 : high;
+}
+
+float fit_levels(const float* x, const float* w) {
+  const float max = extreme(32, x);
+  if (std::fabs(max) < too_small) return 0.0f;
+  float scale = 0.0f, best = 0.0f;
+  for (int k = -8; k <= 7; ++k) {
+    // -8 stands for the first guess, which is taken as it is.
+    const bool first = k == -8;
+    const auto lowest = static_cast<float>(iq4_levels[0]);
+    const float inverse = first ? 1.0f / (-max / lowest) : (static_cast<float>(k) + lowest) / max;
+    float sum_qx = 0.0f, sum_q2 = 0.0f;
+    for (int i = 0; i < 32; ++i) {
+      const float q = iq4_levels[nearest_level(inverse * x[i])];
+      sum_qx += w[i] * q * x[i];
+      sum_q2 += w[i] * q * q;
+    }
+    if (first || (sum_q2 > 0.0f && sum_qx * sum_qx > best * sum_q2)) {
+      scale = sum_qx / sum_q2;
+      best = scale * sum_qx;
+    }
+  }
+  return scale;
+}
+
+// ---- all groups of a tile, one after the other ---------------------------------------------------------------------
+
+namespace {
+
+// Weights of group g; returns their sum.
+float weigh(const FitTile& t, std::uint32_t g, float* w) {
+  const int n = static_cast<int>(t.n);
+  const float* x = t.x + g * t.n;
+  const float* importance = t.importance ? t.importance + g * t.n : nullptr;
+  float average = 0.0f, sum = 0.0f;
+  if (t.weigh == Weigh::average) {
+    for (int i = 0; i < n; ++i) average += x[i] * x[i];
+    average = std::sqrt(average / static_cast<float>(n));
+  }
+  for (int i = 0; i < n; ++i) {
+    switch (t.weigh) {
+      case Weigh::square: w[i] = x[i] * x[i]; break;
+      case Weigh::absolute: w[i] = std::fabs(x[i]); break;
+      case Weigh::average: w[i] = average + std::fabs(x[i]); break;
+      case Weigh::importance: w[i] = importance[i] * std::sqrt(t.variance[g] + x[i] * x[i]); break;
+      case Weigh::given: w[i] = importance[i]; break;
+    }
+    sum += w[i];
+  }
+  return sum;
+}
+
+template <class Fit>
+void over_groups(const FitTile& t, const Fit& fit) {
+  for (std::uint32_t g = 0; g < t.groups; ++g) {
+    float w[most];
+    const float sum = weigh(t, g, w);
+    if (t.weight_sums) t.weight_sums[g] = sum;
+    t.scales[g] = fit(g, t.x + g * t.n, w);
+  }
+}
+
+void affine(const FitTile& t) {
+  over_groups(t, [&](std::uint32_t g, const float* x, const float* w) {
+    return fit_affine(static_cast<int>(t.n), t.nmax, x, w, t.codes + g * t.n, t.minimums + g, t.search);
+  });
+}
+
+void symmetric(const FitTile& t) {
+  over_groups(t, [&](std::uint32_t g, const float* x, const float* w) {
+    return fit_symmetric(static_cast<int>(t.n), t.nmax, x, t.codes + g * t.n, w);
+  });
+}
+
+void descent(const FitTile& t) {
+  for (std::uint32_t g = 0; g < t.groups; ++g)
+    t.scales[g] = fit_symmetric_descent(static_cast<int>(t.n), t.nmax, t.x + g * t.n, t.codes + g * t.n);
+}
+
+void levels(const FitTile& t) {
+  over_groups(t, [&](std::uint32_t, const float* x, const float* w) { return fit_levels(x, w); });
+}
+
+void round_groups(const RoundTile& t) {
+  for (std::uint32_t g = 0; g < t.groups; ++g) {
+    const float d = t.d[g], m = t.m ? t.m[g] : 0.0f;
+    if (d == 0.0f) continue;
+    for (std::uint32_t i = g * t.n; i < (g + 1) * t.n; ++i)
+      t.codes[i] = static_cast<std::uint8_t>(clamped((t.x[i] + m) / d, t.low, t.high) - t.low);
+  }
+}
+
+void level_codes(const float* x, std::uint32_t groups, const float* inverses, std::uint8_t* codes) {
+  for (std::uint32_t i = 0; i < 32 * groups; ++i)
+    codes[i] = static_cast<std::uint8_t>(nearest_level(inverses[i / 32] * x[i]));
+}
+
+void q8_0(const float* x, std::size_t n, std::byte* out) {
+  for (std::size_t at = 0; at < n; at += 32, out += sizeof(BlockQ8_0)) {
+    BlockQ8_0 y;
+    const float d = std::fabs(extreme(32, x + at)) / 127.0f;
+    const float inverse = d != 0.0f ? 1.0f / d : 0.0f;
+    y.d = to_half(d);
+    for (std::size_t i = 0; i < 32; ++i) y.qs[i] = static_cast<std::int8_t>(std::round(x[at + i] * inverse));
+    std::memcpy(out, &y, sizeof y);  // out need not be aligned
+  }
+}
+
+}  // namespace
+
+const EncodeKernels reference_encode = {affine, symmetric, descent, levels, round_groups, level_codes, q8_0};
 
 }  // namespace puna

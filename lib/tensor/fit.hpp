@@ -7,6 +7,8 @@
 #include <bit>
 #include <cstdint>
 
+#include "puna/tensor/encode_kernels.hpp"
+
 namespace puna {
 
 // To the nearest integer, ties to even, for |x| < 2^22.
@@ -22,12 +24,11 @@ float fit_symmetric(int n, int nmax, const float* x, std::uint8_t* codes, const 
 float fit_symmetric_descent(int n, int nmax, const float* x, std::uint8_t* codes);
 
 // x ~ scale * codes - minimum, codes 0 .. nmax, minimum >= 0.
-struct AffineSearch {
-  float rmin, rdelta;
-  int steps;
-  bool absolute;  // |error| instead of its square
-};
 float fit_affine(int n, int nmax, const float* x, const float* w, std::uint8_t* codes, float* minimum, const AffineSearch& search);
+
+// A scale for 32 numbers on the IQ4 levels, and the nearest level.
+float fit_levels(const float* x, const float* w);
+int nearest_level(float x);
 
 // x >= 0: x ~ scale * codes, codes 0 .. nmax.
 float fit_positive(int n, int nmax, const float* x, std::uint8_t* codes, const float* w);

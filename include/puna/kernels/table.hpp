@@ -12,6 +12,7 @@
 
 #include "puna/base/half.hpp"
 #include "puna/tensor/dtype.hpp"
+#include "puna/tensor/encode_kernels.hpp"
 
 namespace puna {
 
@@ -94,6 +95,7 @@ struct Kernels {
   void (*add)(float* y, const float* x, std::size_t n);                         // y += x
   void (*to_half)(Half* y, const float* x, std::size_t n);                      // round to nearest even
   void (*attend)(const AttendTile& tile);
+  const EncodeKernels* encode;  // the searches of the encoders, bit for bit those of the plain loops
 };
 
 // The table of an ISA, or null when this build lacks it or this machine cannot run it.

@@ -11,6 +11,7 @@
 
 #include "puna/base/runtime.hpp"
 #include "puna/io/weight_sink.hpp"
+#include "puna/kernels/table.hpp"
 #include "puna/slim/imatrix.hpp"
 #include "puna/slim/mix.hpp"
 #include "puna/text/tokenizer.hpp"
@@ -59,6 +60,7 @@ class Quantizer {
   void end_chunk();
 
   RuntimeRef runtime_;
+  const Kernels& kernels_ = machine_kernels();
   std::shared_ptr<const WeightSource> source_;
   std::unique_ptr<WeightSink> sink_;
   QuantizeOptions options_;

@@ -5,6 +5,7 @@
 #include <cstddef>
 
 #include "puna/tensor/dtype.hpp"
+#include "puna/tensor/encode_kernels.hpp"
 
 namespace puna {
 
@@ -13,6 +14,8 @@ void decode_row(DType type, const std::byte* src, float* dst, std::size_t n);
 
 // The same the other way, n a multiple of the type's block; bit-identical to ggml's reference quantizers. importance: null,
 // or what each element's error matters, as an importance matrix has it (mean squared activations of the row's columns).
-void encode_row(DType type, const float* src, std::byte* dst, std::size_t n, const float* importance = nullptr);
+// kernels: the searches of a kernel table (*machine_kernels().encode), or the plain loops; the bytes are the same.
+void encode_row(DType type, const float* src, std::byte* dst, std::size_t n, const float* importance = nullptr,
+                const EncodeKernels& kernels = reference_encode);
 
 }  // namespace puna

@@ -84,6 +84,7 @@ struct Avx2 {
     return F(_mm256_cvtph_ps(_mm256_castsi256_si128(packed)));
   }
   static PUNA_INLINE F div(F a, F b) { return a / b; }
+  static PUNA_INLINE F sqrt(F a) { return F(_mm256_sqrt_ps(a)); }
   static PUNA_INLINE F fma(F a, F b, F c) { return F(_mm256_fmadd_ps(a, b, c)); }
   static PUNA_INLINE F load_f32(const std::byte* p) { return F(_mm256_loadu_ps(reinterpret_cast<const float*>(p))); }
   static PUNA_INLINE F load_f16(const std::byte* p) { return F(_mm256_cvtph_ps(load128(p))); }

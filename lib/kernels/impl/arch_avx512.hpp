@@ -96,6 +96,7 @@ struct Avx512 {
   static PUNA_INLINE F bits(I a) { return F(_mm512_castsi512_ps(a)); }
   static PUNA_INLINE F half_lanes(I a) { return F(_mm512_cvtph_ps(_mm512_cvtepi32_epi16(a))); }
   static PUNA_INLINE F div(F a, F b) { return a / b; }
+  static PUNA_INLINE F sqrt(F a) { return F(_mm512_sqrt_ps(a)); }
   static PUNA_INLINE F fma(F a, F b, F c) { return F(_mm512_fmadd_ps(a, b, c)); }
   static PUNA_INLINE __m256i load256(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
   static PUNA_INLINE F load_f32(const std::byte* p) { return F(_mm512_loadu_ps(p)); }

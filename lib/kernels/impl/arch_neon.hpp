@@ -70,6 +70,7 @@ struct Neon {
   static PUNA_INLINE F bits(I a) { return F(vreinterpretq_f32_s32(a)); }
   static PUNA_INLINE F half_lanes(I a) { return F(vcvt_f32_f16(vreinterpret_f16_s16(vmovn_s32(a)))); }
   static PUNA_INLINE F div(F a, F b) { return F(vdivq_f32(a, b)); }  // xsimd 8.1 estimates a reciprocal
+  static PUNA_INLINE F sqrt(F a) { return F(vsqrtq_f32(a)); }
   static PUNA_INLINE F fma(F a, F b, F c) { return F(vfmaq_f32(c, a, b)); }
   static PUNA_INLINE F load_f32(const std::byte* p) {
     return F(vreinterpretq_f32_u8(vld1q_u8(reinterpret_cast<const std::uint8_t*>(p))));

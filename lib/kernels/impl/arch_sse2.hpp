@@ -84,6 +84,7 @@ struct Sse2 {
     return bits(or_(or_(_mm_castps_si128(scaled), special), sign));
   }
   static PUNA_INLINE F div(F a, F b) { return a / b; }
+  static PUNA_INLINE F sqrt(F a) { return F(_mm_sqrt_ps(a)); }
   static PUNA_INLINE F fma(F a, F b, F c) { return F(_mm_add_ps(_mm_mul_ps(a, b), c)); }
   static PUNA_INLINE I load64(const void* p) { return _mm_loadl_epi64(static_cast<const I*>(p)); }
   static PUNA_INLINE F load_f32(const std::byte* p) { return F(_mm_loadu_ps(reinterpret_cast<const float*>(p))); }

@@ -37,4 +37,4 @@
 //   equal8, lookup16         per byte; the table of 16 bytes is in every lane
 //   dot(acc, w, a)           32-bit lanes of acc += four products; w in 0..63, or signed where S; a signed, not -128
 //   sums(v0, v1, v2, v3)     the sum of each 128-bit lane, in the order of the rows
-//   fma, div, load_*         floats; where the processor has no fma, a product and a sum
+//   fma, div, sqrt, load_*   floats; where the processor has no fma, a product and a sum

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/impl/attend.hpp"
+#include "kernels/impl/encode.hpp"
 #include "kernels/impl/floats.hpp"
 #include "kernels/impl/quantized.hpp"
 #include "kernels/impl/vectors.hpp"
@@ -33,7 +34,8 @@ void matmul(const MatmulTile& tile) {
 
 template <class A>
 constexpr Kernels make_table(Isa isa, std::string_view name) {
-  return {isa, name, matmul<A>, quantize<A>, rms_norm<A>, rope<A>, swiglu<A>, add<A>, half_row<A>, attend<A>};
+  return {isa, name, matmul<A>, quantize<A>, rms_norm<A>, rope<A>, swiglu<A>, add<A>, half_row<A>, attend<A>,
+          &Encode<A>::table};
 }
 
 }  // namespace
