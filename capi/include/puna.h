@@ -178,7 +178,7 @@ typedef struct puna_generate_options {
   uint32_t max_tokens;      /* 0: until the context is full */
   uint32_t sequence;        /* which one to continue; default 0 */
   uint32_t logprobs;        /* K for puna_token_event.top; at most 64 */
-  uint32_t stop_count;
+  uint32_t stop_count;      /* all that pointers here lead to is copied by a call that makes a job */
   const char* const* stop;  /* NUL-terminated stop strings; the answer ends before the first that appears */
   puna_sampler* sampler;    /* NULL: greedy. Used, not owned: one generation at a time */
   const int32_t* prompt_ids;  /* exactly these tokens, nothing added; then text must be NULL */
@@ -195,7 +195,7 @@ typedef struct puna_generate_options {
 PUNA_API void PUNA_CALL puna_generate_options_init(puna_generate_options* options, size_t size);
 
 #define PUNA_STOP_NONE ((int32_t)0)     /* not finished */
-#define PUNA_STOP_EOS ((int32_t)1)
+#define PUNA_STOP_EOS ((int32_t)1)     /* end of sequence, or a BOS, with which another text would begin */
 #define PUNA_STOP_LENGTH ((int32_t)2)   /* max_tokens reached */
 #define PUNA_STOP_CONTEXT ((int32_t)3)  /* the sequence is full */
 #define PUNA_STOP_STRING ((int32_t)4)
@@ -259,7 +259,8 @@ typedef struct puna_runtime_info {
 PUNA_API int32_t PUNA_CALL puna_runtime_get_info(const puna_runtime* runtime, puna_runtime_info* out, size_t size,
                                                  puna_error* error);
 
-/* A thread-safe stop button. Jobs keep their own reference. */
+/* A stop button for any thread: tripping is one lock-free atomic store, so a signal handler may do it. Jobs keep their own
+ * reference. */
 PUNA_API int32_t PUNA_CALL puna_cancel_create(puna_cancel** out, puna_error* error);
 PUNA_API void PUNA_CALL puna_cancel_trip(puna_cancel* cancel);
 PUNA_API void PUNA_CALL puna_cancel_destroy(puna_cancel* cancel);

@@ -10,8 +10,7 @@ constexpr std::uint32_t max_logprobs = 64;
 Generator::Generator(Session& session, std::string_view text, GenerateOptions options)
     : session_(session),
       options_(std::move(options)),
-      greedy_(0, &session.model().runtime()->memory),
-      sampler_(options_.sampler ? options_.sampler : &greedy_),
+      sampler_(options_.sampler ? options_.sampler : &session.greedy()),
       stops_(options_.stop) {
   if (options_.logprobs > max_logprobs)
     fail(Code::argument, "logprobs is " + std::to_string(options_.logprobs) + ", at most " + std::to_string(max_logprobs));
@@ -28,8 +27,7 @@ Generator::Generator(Session& session, std::string_view text, GenerateOptions op
     for (std::int32_t id : prompt) continues |= is_text(id);
     detokenizer_.emplace(model.tokenizer(), !continues);
   }
-  if (!options_.sampler) greedy_.add_greedy();
-  sampler_->prepare(model.config().V, session_.options().context);
+  if (options_.sampler) sampler_->prepare(model.config().V, session_.options().context);
   top_.reserve(options_.logprobs);
   const std::vector<std::uint32_t> sequences(prompt.size(), options_.sequence);
   FeedInput feed;
@@ -77,7 +75,8 @@ void Generator::draw() {
   const std::span<const float> logits = session_.logits(last_row_);
   const std::int32_t id = sampler_->sample(logits);
   const auto& tokenizer = session_.model().tokenizer();
-  if (!options_.ignore_eos && tokenizer && id == tokenizer->eos()) return finish(StopCause::eos);
+  // BOS never follows text: drawing it means that a new document would begin.
+  if (!options_.ignore_eos && tokenizer && (id == tokenizer->eos() || id == tokenizer->bos())) return finish(StopCause::eos);
   float logprob = 0;
   top_.clear();
   if (options_.logprobs) logprob = sampler_->top_logprobs(logits, options_.logprobs, id, top_);

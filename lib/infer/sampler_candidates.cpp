@@ -40,6 +40,11 @@ void Candidates::prepare(Memory& memory, std::size_t vocab, std::size_t history)
   grow(lengths_, memory, history);
 }
 
+std::size_t Candidates::bytes(std::size_t vocab) noexcept {
+  const std::size_t of_token = 2 * sizeof(float) + sizeof(double) + 2 * sizeof(std::uint64_t) + 2 * sizeof(std::int32_t);
+  return vocab * of_token + (vocab > small ? 3 * digit_values * sizeof(std::uint32_t) : 0);
+}
+
 void Candidates::load(std::span<const float> logits) {
   const std::size_t n = logits.size();
   float* mine = logits_.data();

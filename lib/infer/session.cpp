@@ -29,7 +29,8 @@ SessionPlan plan_session(const Config& config, bool quantized, SessionOptions o,
   o.threads = o.threads == 0 ? runtime_width : std::min(o.threads, runtime_width);
   SessionPlan plan{o, 0, 0};
   plan.cache_bytes = KvCache::bytes(layout_of(config, o.cache_type), o.sequences, o.cache_tokens);
-  plan.workspace_bytes = Workspace::bytes(config, quantized, o.batch, o.max_logits, o.threads) + RopeTable::bytes(config, o.context);
+  plan.workspace_bytes = Workspace::bytes(config, quantized, o.batch, o.max_logits, o.threads) + RopeTable::bytes(config, o.context) +
+                         Candidates::bytes(config.V);
   return plan;
 }
 
@@ -41,7 +42,10 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& optio
       rope_(model_->runtime()->memory, model_->config(), options_.context),
       workspace_(model_->runtime()->memory, model_->config(), model_->params(), options_.batch, options_.max_logits,
                  options_.threads),
-      pass_(model_->runtime()->tasks, options_.threads) {
+      pass_(model_->runtime()->tasks, options_.threads),
+      greedy_(0, &model_->runtime()->memory) {
+  greedy_.add_greedy();
+  greedy_.prepare(model_->config().V, 0);
   counts_.resize(options_.sequences);
   places_.resize(options_.batch);
   wanted_.reserve(options_.max_logits);

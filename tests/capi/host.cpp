@@ -146,6 +146,39 @@ TEST_CASE("a memory limit refuses with the numbers") {
   CHECK(std::string(error.text).find("100000") != std::string::npos);
 }
 
+TEST_CASE("a limit of exactly the forecast is enough to load and generate, a byte less is not") {
+  const std::string path = fixture("tiny/model.gguf").string();
+  puna_source source;
+  puna_source_init(&source, sizeof source);
+  source.path = path.c_str();
+  puna_model_options load;
+  puna_model_options_init(&load, sizeof load);
+  load.flags = PUNA_MODEL_COPY;
+  puna_session_options session_options;
+  puna_session_options_init(&session_options, sizeof session_options);
+  session_options.context = 256;
+  puna_plan plan;
+  PUNA_OKAY(puna_plan_generate(&source, &load, &session_options, &plan, sizeof plan, e));
+  const auto run = [&](uint64_t limit) -> int32_t {
+    puna_runtime_options options;
+    puna_runtime_options_init(&options, sizeof options);
+    options.memory_limit = limit;
+    puna_runtime* raw_runtime = nullptr;
+    PUNA_OKAY(puna_runtime_create(&raw_runtime, &options, e));
+    const Runtime runtime(raw_runtime);
+    const Model model = open_model(path, raw_runtime, &load);
+    Error error;
+    puna_session* raw = nullptr;
+    if (const int32_t status = puna_session_create(&raw, model.get(), &session_options, &error)) return status;
+    const Session session(raw);
+    std::string text;
+    const auto generate = tokens(24);
+    return puna_session_generate(raw, prompt, std::strlen(prompt), &generate, append_text, &text, &error);
+  };
+  CHECK(run(plan.memory_bytes) == PUNA_OK);
+  CHECK(run(plan.memory_bytes - 1) == PUNA_E_MEMORY);
+}
+
 TEST_CASE("the same model from a path, memory, a descriptor and a callback gives the same text") {
   const fs::path path = fixture("tiny/model.gguf");
   const auto bytes = read_file(path);

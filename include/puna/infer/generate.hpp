@@ -69,7 +69,6 @@ class Generator {
 
   Session& session_;
   GenerateOptions options_;
-  Sampler greedy_;
   Sampler* sampler_;
   std::optional<Detokenizer> detokenizer_;
   StopMatcher stops_;

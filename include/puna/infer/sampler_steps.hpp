@@ -24,6 +24,7 @@ class Candidates {
  public:
   // Makes room for a vocabulary, and for repetition lengths over a history (DRY). Keeps what is already large enough.
   void prepare(Memory& memory, std::size_t vocab, std::size_t history);
+  static std::size_t bytes(std::size_t vocab) noexcept;  // what prepare(memory, vocab, 0) takes
   std::size_t vocab() const noexcept { return logits_.size(); }
 
   // Every token of the vocabulary, logits copied. Throws Error(argument) for a NaN, with its id.

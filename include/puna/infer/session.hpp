@@ -9,6 +9,7 @@
 
 #include "puna/infer/cache.hpp"
 #include "puna/infer/model.hpp"
+#include "puna/infer/sampler.hpp"
 #include "puna/nn/block.hpp"
 
 namespace puna {
@@ -63,6 +64,9 @@ class Session {
     step_feed({}, nullptr);
   }
 
+  // What chooses when a caller gives no sampler: made with the session, so that generating takes no more memory.
+  Sampler& greedy() { return greedy_; }
+
   // Sees every product of later feeds; null for none. Not owned.
   void observe(LinearObserver* observer) { observer_ = observer; }
 
@@ -87,6 +91,7 @@ class Session {
   RopeTable rope_;
   Workspace workspace_;
   Pass pass_;
+  Sampler greedy_;
   LinearObserver* observer_ = nullptr;
 
   // The feed in progress; vectors keep their capacity, so decoding does not allocate.
