@@ -21,14 +21,28 @@ struct Product {
 inline constexpr std::uint32_t linear_rows = 32;
 inline constexpr std::uint32_t linear_tokens = 32;
 
+// Few tokens: weights stream by once, so a tile is a stretch of memory (128 KiB) long enough for the prefetchers to settle,
+// and every worker gets as many tiles.
+inline std::uint32_t linear_tile_rows(const Matrix& w, std::uint32_t T, std::uint32_t width) {
+  if (T > 4) return linear_rows;
+  const std::size_t fitting = (std::size_t{128} << 10) / std::max<std::size_t>(w.stride, 1);
+  const auto most = static_cast<std::uint32_t>(std::clamp<std::size_t>(fitting, linear_rows, 4 * linear_rows));
+  std::uint32_t tiles = (w.rows + most - 1) / most;
+  tiles = (tiles + width - 1) / width * width;
+  const std::uint32_t rows = (w.rows + tiles - 1) / tiles;
+  return std::max((rows + 15) / 16 * 16, linear_rows);
+}
+
 // Products of the same rows, as one operation.
 inline void linear(const Compute& c, const Rows& x, std::uint32_t T, std::initializer_list<Product> products) {
   if (c.observer) c.observer->see(c, x, T, products);
   const std::uint32_t token_tiles = (T + linear_tokens - 1) / linear_tokens;
   std::uint32_t row_tiles = 0;
+  const auto rows_of = [&](const Matrix& w) { return linear_tile_rows(w, T, c.pass.width()); };
   std::uint64_t work = 0;
   for (const Product& p : products) {
-    row_tiles += (p.w->rows + linear_rows - 1) / linear_rows;
+    const std::uint32_t rows = rows_of(*p.w);
+    row_tiles += (p.w->rows + rows - 1) / rows;
     work += static_cast<std::uint64_t>(p.w->rows) * p.w->columns * T;
   }
   // Token tiles are innermost, so that a row tile's weights are still in the cache for the next tokens.
@@ -37,14 +51,16 @@ inline void linear(const Compute& c, const Rows& x, std::uint32_t T, std::initia
     const std::uint32_t t0 = tile % token_tiles * linear_tokens;
     const std::uint32_t tokens = std::min(linear_tokens, T - t0);
     const Product* p = products.begin();
+    std::uint32_t tile_rows;
     for (;; ++p) {
-      const std::uint32_t tiles = (p->w->rows + linear_rows - 1) / linear_rows;
+      tile_rows = rows_of(*p->w);
+      const std::uint32_t tiles = (p->w->rows + tile_rows - 1) / tile_rows;
       if (row_tile < tiles) break;
       row_tile -= tiles;
     }
     const Matrix& w = *p->w;
-    const std::uint32_t r0 = row_tile * linear_rows;
-    const std::uint32_t rows = std::min(linear_rows, w.rows - r0);
+    const std::uint32_t r0 = row_tile * tile_rows;
+    const std::uint32_t rows = std::min(tile_rows, w.rows - r0);
     const bool blocks = info(w.type).quantized();
     const std::size_t act_stride = blocks ? x.columns / 32 : x.columns;
     const void* acts = blocks ? static_cast<const void*>(x.blocks + t0 * act_stride) : x.x + t0 * act_stride;
