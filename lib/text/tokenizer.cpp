@@ -8,6 +8,7 @@
 #include "cut_points.hpp"
 #include "merge_engine.hpp"
 #include "puna/base/status.hpp"
+#include "puna/io/llama2c.hpp"
 #include "puna/text/detokenizer.hpp"
 #include "puna/text/hf_tokenizer.hpp"
 #include "puna/text/spm_model.hpp"
@@ -138,6 +139,19 @@ std::shared_ptr<const Tokenizer> Tokenizer::create(const VocabSource& source, st
   return create(std::move(vocab), source.file->name(), origin);
 }
 
+namespace {
+
+bool is_llama2c_model(const std::shared_ptr<const File>& file) {
+  try {
+    open_llama2c(file);
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+}  // namespace
+
 std::shared_ptr<const Tokenizer> Tokenizer::open(std::shared_ptr<const File> file) {
   VocabSource source;
   std::array<unsigned char, 4> head{};
@@ -151,6 +165,9 @@ std::shared_ptr<const Tokenizer> Tokenizer::open(std::shared_ptr<const File> fil
   else if (n == 4 && head[0] == 0x0a && head[2] == 0x0a) source.kind = VocabSource::Kind::spm_model;
   else if (n == 4 && head[2] == 0 && head[3] == 0) source.kind = VocabSource::Kind::llama2c;
   else source.kind = VocabSource::Kind::spm_model;
+  // Both of llama2.c's files begin with a small number; the model's sizes must make exactly its size, so it is known.
+  if (looks_like_llama2c(*file) || (source.kind == VocabSource::Kind::llama2c && is_llama2c_model(file)))
+    fail(Code::unsupported, file->name() + ": a llama2.c model, which holds no vocabulary: its tokenizer.bin is needed");
   source.file = std::move(file);
   return create(source);
 }

@@ -88,6 +88,8 @@ TEST_CASE("failed work: exit 1 and one line that names the file") {
       {{"generate", "-m", model, "--sha256", zero}, model},
       {{"tokenize", "-m", missing, "text"}, missing},
       {{"tokenize", "-m", model, "--lines", missing}, missing},
+      {{"tokenize", "-m", fixture("llama2c/v0_tied/model.bin").string(), "text"}, "its tokenizer.bin is needed"},
+      {{"tokenize", "-m", fixture("llama2c/v2_group32/model.bin").string(), "text"}, "its tokenizer.bin is needed"},
       {{"logits", "-m", model, "--ids", "1", "--out", missing + "/x.npy"}, missing + "/x.npy"},
       {{"perplexity", "-m", model, "-f", missing}, missing},
       {{"inspect", missing}, missing},
