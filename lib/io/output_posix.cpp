@@ -41,6 +41,7 @@ class PosixOutput final : public OutputFile {
       if (done <= 0)  // a device that takes nothing and says nothing is as full as one that says so
         fail_io(shown_, "cannot write " + std::to_string(n) + " bytes at byte " + std::to_string(offset),
                 done < 0 ? errno : ENOSPC);
+      start_writing(offset, static_cast<std::size_t>(done));
       data += done;
       offset += static_cast<std::uint64_t>(done);
       n -= static_cast<std::size_t>(done);
@@ -60,6 +61,15 @@ class PosixOutput final : public OutputFile {
   }
 
  private:
+  // The disk works while the next rows are encoded, not only when all is flushed. A hint: errors show in sync().
+  void start_writing([[maybe_unused]] std::uint64_t offset, [[maybe_unused]] std::size_t n) {
+#if defined(__linux__) && defined(SYNC_FILE_RANGE_WRITE)
+    const int error = errno;
+    ::sync_file_range(number_, static_cast<off_t>(offset), static_cast<off_t>(n), SYNC_FILE_RANGE_WRITE);
+    errno = error;
+#endif
+  }
+
   int number_;
   std::string shown_;
 };
