@@ -15,9 +15,14 @@
 #include <system_error>
 
 #include "file_system.hpp"
+#include "output_calls.hpp"
 #include "output_file.hpp"
 
 namespace puna {
+
+const OutputCalls system_output_calls{::pwrite, ::fsync, ::close, ::rename};
+const OutputCalls* output_calls = &system_output_calls;
+
 namespace {
 
 template <class Call>
@@ -37,7 +42,7 @@ class PosixOutput final : public OutputFile {
   void write(std::uint64_t offset, const std::byte* data, std::size_t n) override {
     while (n != 0) {
       const std::size_t step = std::min<std::size_t>(n, std::size_t{1} << 30);
-      const ssize_t done = again([&] { return ::pwrite(number_, data, step, static_cast<off_t>(offset)); });
+      const ssize_t done = again([&] { return output_calls->pwrite(number_, data, step, static_cast<off_t>(offset)); });
       if (done <= 0)  // a device that takes nothing and says nothing is as full as one that says so
         fail_io(shown_, "cannot write " + std::to_string(n) + " bytes at byte " + std::to_string(offset),
                 done < 0 ? errno : ENOSPC);
@@ -52,12 +57,12 @@ class PosixOutput final : public OutputFile {
 #ifdef F_FULLFSYNC
     if (::fcntl(number_, F_FULLFSYNC) == 0) return;  // fsync alone leaves it in the drive's own memory there
 #endif
-    if (again([&] { return ::fsync(number_); }) != 0) fail_io(shown_, "cannot flush it to the disk", errno);
+    if (again([&] { return output_calls->fsync(number_); }) != 0) fail_io(shown_, "cannot flush it to the disk", errno);
   }
 
   void close() override {
     // Never twice: after EINTR the number may be another thread's already.
-    if (::close(std::exchange(number_, -1)) != 0 && errno != EINTR) fail_io(shown_, "cannot close it", errno);
+    if (output_calls->close(std::exchange(number_, -1)) != 0 && errno != EINTR) fail_io(shown_, "cannot close it", errno);
   }
 
  private:
@@ -125,13 +130,13 @@ bool create_folder(const std::string& path, const std::string& shown) {
 }
 
 void rename_output(const std::string& from, const std::string& to, const std::string& shown) {
-  if (again([&] { return ::rename(from.c_str(), to.c_str()); }) != 0) fail_io(shown, "cannot put it in its place", errno);
+  if (again([&] { return output_calls->rename(from.c_str(), to.c_str()); }) != 0) fail_io(shown, "cannot put it in its place", errno);
 }
 
 void sync_folder(const std::string& path, const std::string& shown) {
   const int number = again([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECTORY); });
   if (number < 0) return;  // a folder that may be written to but not read
-  const int error = again([&] { return ::fsync(number); }) == 0 ? 0 : errno;
+  const int error = again([&] { return output_calls->fsync(number); }) == 0 ? 0 : errno;
   ::close(number);
   // Some file systems have no such call for folders, and need none.
   if (error != 0 && error != EINVAL && error != ENOTSUP && error != EROFS && error != EBADF)

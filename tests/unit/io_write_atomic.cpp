@@ -5,6 +5,8 @@
 #include "puna/io/gguf.hpp"
 
 #ifndef _WIN32
+#include "../../lib/io/output_calls.hpp"
+#include <cerrno>
 #include <csignal>
 #include <sys/mount.h>
 #include <sys/resource.h>
@@ -212,6 +214,114 @@ TEST_CASE("a model that does not fit leaves no file, no folder and no temporary 
           puna_test::write_all(*source, d.model, *sink);
         });
       CHECK(names_in(folder.path()).empty());
+    }
+  }
+}
+
+namespace {
+
+// What the next calls do in place of the system's.
+struct Disk {
+  std::size_t most = SIZE_MAX;  // bytes that a write takes at once
+  int interrupted = 0;          // calls that a signal ends, of each kind, before one is let through
+  int fsync_error = 0, close_error = 0, rename_error = 0, write_error = 0;
+  std::size_t room = SIZE_MAX;  // bytes until write_error
+  int writes = 0;
+  int left = 0;
+};
+Disk disk;
+
+bool signal_came() {
+  if (disk.left-- > 0) return errno = EINTR, true;
+  return disk.left = disk.interrupted, false;
+}
+int fails(int error) { return error ? (errno = error, -1) : 0; }
+
+const OutputCalls bad_calls{
+    [](int file, const void* data, std::size_t n, off_t offset) -> ssize_t {
+      if (signal_came()) return -1;
+      ++disk.writes;
+      n = std::min({n, disk.most, disk.room});
+      if (n == 0) return fails(disk.write_error);
+      disk.room -= n;
+      return system_output_calls.pwrite(file, data, n, offset);
+    },
+    [](int file) { return signal_came() ? -1 : fails(disk.fsync_error) ? -1 : system_output_calls.fsync(file); },
+    [](int file) { return system_output_calls.close(file), fails(disk.close_error); },
+    [](const char* from, const char* to) {
+      return signal_came() ? -1 : fails(disk.rename_error) ? -1 : system_output_calls.rename(from, to);
+    }};
+
+struct BadDisk {
+  explicit BadDisk(const Disk& d) {
+    disk = d;
+    disk.left = d.interrupted;
+    output_calls = &bad_calls;
+  }
+  ~BadDisk() { output_calls = &system_output_calls; }
+};
+
+}  // namespace
+
+TEST_CASE("short writes and signals lose no byte") {
+  const TempDir folder;
+  const std::string text = pattern(3'000'000);
+  for (const std::size_t most : {std::size_t{4093}, std::size_t{1} << 20})
+    for (const int interrupted : {0, 3}) {
+      Disk d;
+      d.most = most;
+      d.interrupted = interrupted;
+      const BadDisk bad(d);
+      AtomicFile file(path_text(folder / "out"));
+      for (std::size_t at = 0; at < text.size(); at += 300'000) file.write(text.data() + at, 300'000);
+      file.commit();
+      CHECK(disk.writes >= static_cast<int>(text.size() / most));
+      CHECK(read_text(folder / "out") == text);
+      CHECK(names_in(folder.path()) == Names{"out"});
+    }
+}
+
+TEST_CASE("a disk that fails at a write, the flush, the close or the rename: the old file stays, alone") {
+  const TempDir folder;
+  puna_test::write_file(folder / "out", "old");
+  const std::string text = pattern(2'500'000);
+  struct Case {
+    Disk disk;
+    const char *what, *reason;
+  };
+  std::vector<Case> cases(6);
+  cases[0] = {{}, "cannot write", "No space left"}, cases[0].disk.room = 1'000'001, cases[0].disk.write_error = ENOSPC;
+  cases[1] = {{}, "cannot write", "No space left"}, cases[1].disk.room = 2'400'000;  // takes nothing and says nothing
+  cases[2] = {{}, "cannot flush", "No space left"}, cases[2].disk.fsync_error = ENOSPC;
+  cases[3] = {{}, "cannot flush", "Input/output error"}, cases[3].disk.fsync_error = EIO;
+  cases[4] = {{}, "cannot close", "quota"}, cases[4].disk.close_error = EDQUOT;
+  cases[5] = {{}, "in its place", "No space left"}, cases[5].disk.rename_error = ENOSPC;
+  for (const Case& c : cases) {
+    CAPTURE(std::string(c.what));
+    {
+      const BadDisk bad(c.disk);
+      AtomicFile file(path_text(folder / "out"));
+      refusal(Code::io, {"out", c.what, c.reason}, [&] {
+        file.write(text.data(), 100);
+        file.write(text.data() + 100, text.size() - 100);
+        file.commit();
+      });
+      refusal(Code::state, {"out"}, [&] { file.commit(); });
+    }
+    CHECK(names_in(folder.path()) == Names{"out"});
+    CHECK(read_text(folder / "out") == "old");
+    // A whole model, in either container.
+    const auto source = open_weights(path_text(fixture("gguf/f32.gguf")));
+    const Described d(*source);
+    Disk small = c.disk;
+    if (small.room != SIZE_MAX) small.room = 5000;
+    for (const bool gguf : {true, false}) {
+      const BadDisk bad(small);
+      refusal(Code::io, {c.what, c.reason}, [&] {
+        puna_test::write_all(*source, d.model, *(gguf ? gguf_sink(path_text(folder / "out")) : hf_sink(path_text(folder / "dir"), 0)));
+      });
+      CHECK(names_in(folder.path()) == Names{"out"});
+      CHECK(read_text(folder / "out") == "old");
     }
   }
 }
