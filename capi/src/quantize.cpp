@@ -143,6 +143,11 @@ int32_t PUNA_CALL puna_plan_quantize(const puna_source* source, const puna_quant
     const puna::QuantizePlan held = puna::plan_quantize(*weights, q, q.threads ? q.threads : puna::default_threads());
     puna_plan plan{};
     plan.disk_bytes = held.output_bytes;
+    if (o.format != PUNA_FORMAT_SAFETENSORS) {  // to the byte
+      puna::OutputDescription description;
+      puna::describe_output(*weights, held, q, description);
+      plan.disk_bytes = puna::gguf_bytes(description.model, description.tensors);
+    }
     plan.weight_bytes = held.output_bytes;
     plan.workspace_bytes = held.buffer_bytes;
     plan.memory_bytes = held.buffer_bytes;

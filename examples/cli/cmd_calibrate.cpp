@@ -9,10 +9,11 @@
 namespace cli {
 
 int run_calibrate(const Arguments& arguments) {
-  CommandLine line("calibrate",
-                   "An importance matrix: how large the inputs of each weight matrix are over a text of yours, column by\n"
-                   "column. quantize --imatrix spends its bits accordingly. The text is cut into chunks of --ctx tokens.",
-                   "  puna calibrate -m llama-f16.gguf -f notes.txt --out imatrix.gguf");
+  CommandLine line(
+      "calibrate",
+      "An importance matrix: how large the inputs of each weight matrix are over a text of yours, column by\n"
+      "column. quantize --imatrix spends its bits accordingly. The text is cut into chunks of --ctx tokens.",
+      "  puna calibrate -m llama-f16.gguf -f notes.txt --out imatrix.gguf");
   std::optional<std::string> file;
   std::string out;
   std::uint32_t context = 512, chunks = 0;

@@ -112,7 +112,10 @@ Json difference(const Listing& a, const Listing& b) {
     return out;
   };
   const auto left = by_name(first), right = by_name(second);
-  Json out{{"only_first", Json::array()}, {"only_second", Json::array()}, {"changed", Json::array()}, {"metadata", Json::object()}};
+  Json out{{"only_first", Json::array()},
+           {"only_second", Json::array()},
+           {"changed", Json::array()},
+           {"metadata", Json::object()}};
   for (const auto& [name, t] : left) {
     const auto other = right.find(name);
     if (other == right.end())
@@ -135,11 +138,13 @@ void print_difference(const Json& d) {
   for (const Json& name : d["only_first"]) out += fmt::format("- {}\n", printable(name.get<std::string>()));
   for (const Json& name : d["only_second"]) out += fmt::format("+ {}\n", printable(name.get<std::string>()));
   for (const Json& t : d["changed"])
-    out += fmt::format("  {:<40} {} {} -> {} {}, {} -> {} bytes\n", printable(t["name"].get<std::string>()), t["first"]["type"].get<std::string>(),
-                       t["first"]["shape"].dump(), t["second"]["type"].get<std::string>(), t["second"]["shape"].dump(),
-                       t["first"]["bytes"].dump(), t["second"]["bytes"].dump());
+    out += fmt::format("  {:<40} {} {} -> {} {}, {} -> {} bytes\n", printable(t["name"].get<std::string>()),
+                       t["first"]["type"].get<std::string>(), t["first"]["shape"].dump(),
+                       t["second"]["type"].get<std::string>(), t["second"]["shape"].dump(), t["first"]["bytes"].dump(),
+                       t["second"]["bytes"].dump());
   for (const auto& [key, values] : d["metadata"].items())
-    out += fmt::format("  {}: {} -> {}\n", printable(key), printable(values[0].dump(), 60), printable(values[1].dump(), 60));
+    out += fmt::format("  {}: {} -> {}\n", printable(key), printable(values[0].dump(), 60),
+                       printable(values[1].dump(), 60));
   write_out(out.empty() ? "no difference in the headers\n" : out);
 }
 

@@ -59,10 +59,13 @@ int write(const Request& r) {
   puna::call(puna_quantize, runtime.get(), &source, r.out.c_str(), &o, &result, sizeof result);
   progress.clear();
   if (r.options.json)
-    write_json({{"bytes", result.bytes}, {"bits_per_weight", result.bits_per_weight}, {"tensors", result.tensors}, {"out", r.out}});
+    write_json({{"bytes", result.bytes},
+                {"bits_per_weight", result.bits_per_weight},
+                {"tensors", result.tensors},
+                {"out", r.out}});
   else
-    write_out(fmt::format("{}: {:.1f} MB, {:.2f} bits per weight\n", printable(r.out), static_cast<double>(result.bytes) / 1e6,
-                          result.bits_per_weight));
+    write_out(fmt::format("{}: {:.1f} MB, {:.2f} bits per weight\n", printable(r.out),
+                          static_cast<double>(result.bytes) / 1e6, result.bits_per_weight));
   return exit_ok;
 }
 
@@ -70,16 +73,18 @@ int write(const Request& r) {
 
 int run_quantize(const Arguments& arguments) {
   Request r;
-  CommandLine line("quantize",
-                   "Stores a model's weights in fewer bits. --type is one of llama.cpp's mixes (q8_0, q6_k, q5_k_m, q4_k_m,\n"
-                   "q4_0, q3_k_m, q2_k, iq4_xs …) or f16, bf16, f32. The output is whole under its name or not there.",
-                   "  puna quantize llama-f16.gguf llama-q4.gguf --type q4_k_m\n"
-                   "  puna quantize llama-folder llama-q4.gguf --type q4_k_m --imatrix imatrix.gguf\n"
-                   "  puna quantize in.gguf out.gguf --type q4_0 --override 'blk.*.ffn_down.weight=q6_K'");
+  CommandLine line(
+      "quantize",
+      "Stores a model's weights in fewer bits. --type is one of llama.cpp's mixes (q8_0, q6_k, q5_k_m, q4_k_m,\n"
+      "q4_0, q3_k_m, q2_k, iq4_xs …) or f16, bf16, f32. The output is whole under its name or not there.",
+      "  puna quantize llama-f16.gguf llama-q4.gguf --type q4_k_m\n"
+      "  puna quantize llama-folder llama-q4.gguf --type q4_k_m --imatrix imatrix.gguf\n"
+      "  puna quantize in.gguf out.gguf --type q4_0 --override 'blk.*.ffn_down.weight=q6_K'");
   line.text("--type", r.type, "TYPE", "what most matrices get");
   line.text("--imatrix", r.imatrix, "FILE", "importance of columns, from puna calibrate or llama.cpp");
   line.flag("--pure", r.pure, "that type everywhere, no mix");
-  line.texts("--override", r.overrides, "PATTERN=TYPE", "another type for tensors whose name matches, '*' for anything");
+  line.texts("--override", r.overrides, "PATTERN=TYPE",
+             "another type for tensors whose name matches, '*' for anything");
   line.flag("--requantize", r.requantize, "allow a source that is quantized already; quality is lost twice");
   add_common(line, r);
   if (!line.parse(arguments)) return exit_ok;
@@ -90,11 +95,12 @@ int run_quantize(const Arguments& arguments) {
 
 int run_convert(const Arguments& arguments) {
   Request r;
-  CommandLine line("convert",
-                   "Writes a model in another container: GGUF, or a Hugging Face folder of safetensors. Every tensor keeps\n"
-                   "its type unless --dtype names another; the values of f32, f16 and bf16 stay bit for bit.",
-                   "  puna convert llama-folder llama.gguf\n"
-                   "  puna convert llama.gguf llama-folder --format safetensors --dtype f16");
+  CommandLine line(
+      "convert",
+      "Writes a model in another container: GGUF, or a Hugging Face folder of safetensors. Every tensor keeps\n"
+      "its type unless --dtype names another; the values of f32, f16 and bf16 stay bit for bit.",
+      "  puna convert llama-folder llama.gguf\n"
+      "  puna convert llama.gguf llama-folder --format safetensors --dtype f16");
   line.text("--dtype", r.type, "TYPE", "f32, f16 or bf16 for matrices");
   add_common(line, r);
   if (!line.parse(arguments)) return exit_ok;

@@ -164,6 +164,9 @@ std::vector<ChosenTensor> choose_types(const WeightSource& source, const Config&
   for (std::uint32_t layer = 0; layer < config.N; ++layer)
     for (Part part : {Part::wk, Part::attn_norm, Part::wo, Part::wq, Part::wv, Part::down, Part::gate, Part::ffn_norm, Part::up})
       add(part, layer);
+  for (const TypeOverride& o : request.overrides)
+    if (std::none_of(tensors.begin(), tensors.end(), [&](const ChosenTensor& t) { return matches(o.pattern, t.name); }))
+      fail(Code::argument, "the override \"" + o.pattern + "\" names no tensor of " + source.name());
   Chooser chooser{config, request, source.find(Part::output, 0) != nullptr};
   for (ChosenTensor& t : tensors) {
     if (is_vector(t.part)) {

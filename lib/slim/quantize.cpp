@@ -5,6 +5,7 @@
 
 #include "puna/io/gguf.hpp"
 #include "puna/tensor/codec.hpp"
+#include "puna/text/spm_model.hpp"
 
 namespace puna {
 namespace {
@@ -35,6 +36,18 @@ void check_tensor(const WeightSource& source, const ChosenTensor& t, const Quant
   if (options.imatrix && info(t.type).quantized()) options.imatrix->find(t.name, t.info->columns, options.imatrix_name);
 }
 
+// llama.cpp's number for what most matrices are: the mix's, else what the source says of itself, else by the embedding.
+std::uint32_t file_type(const WeightSource& source, const QuantizePlan& plan, const QuantizeOptions& options) {
+  if (options.mix) return options.mix->file_type;
+  if (const Gguf* g = source.gguf())
+    if (const auto said = g->whole("general.file_type"); said && *said <= 0xffffffffu) return static_cast<std::uint32_t>(*said);
+  for (const ChosenTensor& t : plan.tensors)
+    if (t.part == Part::token_embedding)
+      for (const Mix& mix : mixes())
+        if (mix.base == t.type) return mix.file_type;
+  return 0;
+}
+
 }  // namespace
 
 QuantizePlan plan_quantize(const WeightSource& source, const QuantizeOptions& options, std::uint32_t workers) {
@@ -55,27 +68,34 @@ QuantizePlan plan_quantize(const WeightSource& source, const QuantizeOptions& op
   return plan;
 }
 
+void describe_output(const WeightSource& source, const QuantizePlan& plan, const QuantizeOptions& options, OutputDescription& out) {
+  const VocabSource vocab = source.vocab();
+  out.tokenizer = Tokenizer::create(vocab, source.hyperparameters().vocab);
+  ModelDescription& model = out.model;
+  model.hyperparameters = source.hyperparameters();
+  model.vocab = out.tokenizer ? &out.tokenizer->vocab() : nullptr;
+  if (vocab.kind == VocabSource::Kind::spm_model || vocab.kind == VocabSource::Kind::hf_json) {
+    model.tokenizer = vocab.file;
+  } else if (model.vocab && !model.vocab->merge_rules) {  // a folder needs a file beside the weights: made
+    out.proto = build_model_proto(*model.vocab);
+    model.tokenizer = File::from_memory(std::as_bytes(std::span(out.proto)), source.name() + ": vocabulary");
+  }
+  model.gguf = source.gguf();
+  model.file_type = file_type(source, plan, options);
+  model.quantized = plan.quantized || options.mix != nullptr;  // llama.cpp marks every output of its quantizer
+  for (const ChosenTensor& t : plan.tensors) out.tensors.push_back({t.part, t.layer, t.type, t.info->rows, t.info->columns});
+}
+
 Quantizer::Quantizer(RuntimeRef runtime, std::shared_ptr<const WeightSource> source, std::unique_ptr<WeightSink> sink, QuantizeOptions options)
     : runtime_(std::move(runtime)), source_(std::move(source)), sink_(std::move(sink)), options_(std::move(options)) {
   const std::uint32_t width = runtime_->tasks.width();
   options_.threads = options_.threads == 0 ? width : std::min(options_.threads, width);
   plan_ = plan_quantize(*source_, options_, options_.threads);
-  const VocabSource vocab = source_->vocab();
-  tokenizer_ = Tokenizer::create(vocab, source_->hyperparameters().vocab);
-
-  ModelDescription model;
-  model.hyperparameters = source_->hyperparameters();
-  model.vocab = tokenizer_ ? &tokenizer_->vocab() : nullptr;
-  model.tokenizer = vocab.kind == VocabSource::Kind::spm_model ? vocab.file : nullptr;
-  model.gguf = source_->gguf();
-  model.file_type = options_.mix ? options_.mix->file_type : 0;
-  model.quantized = plan_.quantized || options_.mix != nullptr;  // llama.cpp marks every output of its quantizer
-  std::vector<SinkTensor> announced;
-  for (const ChosenTensor& t : plan_.tensors) announced.push_back({t.part, t.layer, t.type, t.info->rows, t.info->columns});
+  describe_output(*source_, plan_, options_, output_);
   in_buffer_ = Buffer<std::byte>(runtime_->memory, static_cast<std::size_t>(plan_.in_bytes), "rows to read", Raw{});
   out_buffer_ = Buffer<std::byte>(runtime_->memory, static_cast<std::size_t>(plan_.out_bytes), "rows to write");
   floats_ = Buffer<float>(runtime_->memory, size_product(plan_.columns, options_.threads), "rows as floats", Raw{});
-  sink_->begin(model, announced);
+  sink_->begin(output_.model, output_.tensors);
 }
 
 void Quantizer::begin_chunk() {

@@ -57,6 +57,7 @@ Child::~Child() {
 }
 
 void Child::interrupt() { kill(pid_, SIGINT); }
+void Child::kill_now() { kill(pid_, SIGKILL); }
 
 bool Child::ended() {
   if (!ended_ && waitpid(pid_, &status_, WNOHANG) == pid_) ended_ = true;

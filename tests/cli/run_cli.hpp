@@ -27,6 +27,7 @@ class Child {
   Child(const Child&) = delete;
   Child& operator=(const Child&) = delete;
   void interrupt();  // SIGINT, to this child alone
+  void kill_now();   // SIGKILL
   // True once stdout holds `size` bytes; false when it ended before or nothing came for a minute.
   bool wait_for_output(std::size_t size);
   bool wait_until_catching();  // SIGINT; after a second where the system does not tell

@@ -5,72 +5,22 @@
 #include <map>
 #include <sstream>
 
-#include "puna/base/rng.hpp"
 #include "puna/base/sha256.hpp"
 #include "puna/io/gguf.hpp"
-#include "puna/nn/config.hpp"
 #include "puna/slim/quantize.hpp"
+#include "made_weights.hpp"
 #include "support.hpp"
 
 using namespace puna_test;
-using puna::Part;
+using puna_test::Made;
+using puna_test::Shape;
 
 namespace {
 
-struct Shape {
-  const char* name;
-  std::uint64_t dim, ffn, layers, heads, kv_heads, vocab;
-  bool tied;
-};
 constexpr Shape shapes[] = {
     {"grouped", 256, 512, 16, 8, 2, 320, false},  // eighths of layers, grouped queries
     {"tied", 512, 256, 9, 8, 8, 288, true},       // the embedding is the head
     {"narrow", 96, 160, 4, 4, 4, 288, false},     // no row is a multiple of 256: every K type falls back
-};
-
-// f32 weights that any machine makes alike.
-class Made final : public puna::WeightSource {
- public:
-  explicit Made(const Shape& s) : name_(s.name) {
-    h_.dim = s.dim, h_.ffn_dim = s.ffn, h_.layers = s.layers, h_.heads = s.heads, h_.kv_heads = s.kv_heads;
-    h_.vocab = s.vocab, h_.context = 64;
-    const puna::Config c = puna::make_config(h_, name_);
-    for (int p = 0; p < puna::part_count; ++p) {
-      const auto shape = puna::part_shape(c, static_cast<Part>(p));
-      infos_[p] = {std::string(puna::part_name(static_cast<Part>(p))), puna::DType::f32, shape.rows, shape.columns};
-    }
-    tied_ = s.tied;
-  }
-  std::string format() const override { return "made"; }
-  std::string name() const override { return name_; }
-  const puna::Hyperparameters& hyperparameters() const override { return h_; }
-  const puna::WeightInfo* find(Part part, std::uint32_t) const override {
-    return tied_ && part == Part::output ? nullptr : &infos_[static_cast<int>(part)];
-  }
-  const std::byte* borrow(Part, std::uint32_t) const override { return nullptr; }
-  void copy(Part part, std::uint32_t layer, std::uint64_t row, std::uint64_t count, std::byte* dst) const override {
-    const std::uint64_t columns = infos_[static_cast<int>(part)].columns;
-    for (std::uint64_t r = row; r < row + count; ++r) {
-      puna::Rng rng(static_cast<std::uint64_t>(part) << 32 | layer, r);
-      for (std::uint64_t i = 0; i < columns; ++i) {
-        const std::uint64_t bits = rng.next();
-        // A sum of four: more small values than large ones, as weights have.
-        int sum = 0;
-        for (int k = 0; k < 4; ++k) sum += static_cast<int>(bits >> (16 * k) & 0xffff) - 32768;
-        const float x = static_cast<float>(sum) * 0x1.0p-20f;
-        std::memcpy(dst + ((r - row) * columns + i) * 4, &x, 4);
-      }
-    }
-  }
-  puna::VocabSource vocab() const override { return {}; }
-  std::vector<puna::MetadataEntry> metadata() const override { return {}; }
-  std::vector<std::shared_ptr<const puna::File>> files() const override { return {}; }
-
- private:
-  std::string name_;
-  puna::Hyperparameters h_;
-  puna::WeightInfo infos_[puna::part_count];
-  bool tied_ = false;
 };
 
 void quantize(std::shared_ptr<const puna::WeightSource> source, const fs::path& out, const puna::Mix* mix) {

@@ -40,6 +40,18 @@ struct QuantizePlan {
 };
 QuantizePlan plan_quantize(const WeightSource& source, const QuantizeOptions& options, std::uint32_t workers);
 
+// What the sink is told, and what that points into.
+struct OutputDescription {
+  OutputDescription() = default;
+  OutputDescription(const OutputDescription&) = delete;
+  OutputDescription& operator=(const OutputDescription&) = delete;
+  std::shared_ptr<const Tokenizer> tokenizer;
+  std::string proto;  // a tokenizer.model, where the source's vocabulary came as arrays
+  ModelDescription model;
+  std::vector<SinkTensor> tensors;
+};
+void describe_output(const WeightSource& source, const QuantizePlan& plan, const QuantizeOptions& options, OutputDescription& out);
+
 class Quantizer {
  public:
   // Chooses and checks everything, then writes the header. The source's vocabulary goes along.
@@ -64,8 +76,8 @@ class Quantizer {
   std::shared_ptr<const WeightSource> source_;
   std::unique_ptr<WeightSink> sink_;
   QuantizeOptions options_;
-  std::shared_ptr<const Tokenizer> tokenizer_;
   QuantizePlan plan_;
+  OutputDescription output_;
   std::uint64_t done_ = 0;
 
   // The chunk in progress: rows [row_, row_ + rows_) of a tensor.
