@@ -5,6 +5,8 @@ namespace {
 
 constexpr std::uint32_t max_logprobs = 64;
 
+double ms_since(Clock::time_point from) { return std::chrono::duration<double, std::milli>(Clock::now() - from).count(); }
+
 }  // namespace
 
 Generator::Generator(Session& session, std::string_view text, GenerateOptions options)
@@ -29,13 +31,16 @@ Generator::Generator(Session& session, std::string_view text, GenerateOptions op
   }
   if (options_.sampler) sampler_->prepare(model.config().V, session_.options().context);
   top_.reserve(options_.logprobs);
+  set_up_speculation();
   const std::vector<std::uint32_t> sequences(prompt.size(), options_.sequence);
   FeedInput feed;
   feed.ids = prompt;
   feed.count = static_cast<std::uint32_t>(prompt.size());
   feed.sequences = sequences;
+  const std::uint32_t before = session_.length(options_.sequence);
   session_.begin_feed(feed);
   for (std::int32_t id : prompt) sampler_->accept(id);
+  if (proposer_) proposer_->start(session_.cache().ids(options_.sequence).first(before), prompt);
   last_row_ = feed.count - 1;
   result_.prompt_tokens = feed.count;
 }
@@ -51,26 +56,82 @@ std::vector<std::int32_t> Generator::encode_prompt(std::string_view text) const 
   return tokenizer->encode(text, encode);
 }
 
+void Generator::set_up_speculation() {
+  sequences_.assign(session_.options().speculate + 1, options_.sequence);
+  want_.assign(session_.options().speculate + 1, 1);
+  pass_.reserve(session_.options().speculate + 1);
+  if (options_.speculate == Speculate::none && !options_.proposer) return;
+  const std::uint32_t most = session_.options().speculate;
+  if (most == 0) fail(Code::argument, "the session was made without room for speculation: its option speculate is 0");
+  if (options_.proposer) {
+    proposer_ = options_.proposer;
+  } else if (options_.speculate == Speculate::suffix) {
+    own_proposer_ = std::make_unique<SuffixProposer>(session_.suffixes(), most);
+  } else {
+    if (!options_.draft) fail(Code::argument, "speculation with a draft model was asked for, but no draft session was given");
+    own_proposer_ = std::make_unique<DraftProposer>(*options_.draft, options_.draft_sequence, session_, options_.sampler);
+  }
+  if (own_proposer_) proposer_ = own_proposer_.get();
+  pace_ = SpeculationPace(most);
+  preparing_ = true;
+}
+
+Generator::~Generator() {
+  session_.abort_feed();
+  drop_unverified();
+}
+
 bool Generator::step(const Deadline& deadline, const CancelToken* cancel) {
   while (result_.stop == StopCause::none) {
     const auto from = Clock::now();
-    const bool fed = session_.step_feed(deadline, cancel);
     const bool prompt = in_prompt_;
-    if (fed) {
-      in_prompt_ = false;
-      draw();
+    bool whole = false;
+    try {
+      whole = advance(deadline, cancel);
+    } catch (...) {
+      drop_unverified();
+      throw;
     }
-    const double spent = std::chrono::duration<double, std::milli>(Clock::now() - from).count();
-    (prompt ? result_.prompt_ms : result_.decode_ms) += spent;
-    if (!fed || deadline.passed()) return result_.stop != StopCause::none;
+    (prompt ? result_.prompt_ms : result_.decode_ms) += ms_since(from);
+    if (!whole || deadline.passed()) return result_.stop != StopCause::none;
   }
   return true;
 }
 
-// The feed is complete: choose the next token, tell it, and begin its feed.
+// One token further; false when the budget ran out before.
+bool Generator::advance(const Deadline& deadline, const CancelToken* cancel) {
+  if (guessing_ && !guess(deadline, cancel)) return false;
+  if (result_.stop != StopCause::none) return true;
+  if (session_.feeding()) {
+    if (!feed(deadline, cancel)) return false;
+  } else if (proposer_ && cancel && cancel->tripped()) {
+    // Between two rows of a pass. Without guesses the last token would still have to be computed.
+    if (!in_prompt_) ++unverified_;
+    fail(Code::cancelled, "the computation was cancelled");
+  }
+  if (preparing_ && !proposer_->prepare(session_.cache().ids(options_.sequence), deadline, cancel)) return false;
+  preparing_ = in_prompt_ = false;
+  draw();
+  return true;
+}
+
+bool Generator::feed(const Deadline& deadline, const CancelToken* cancel) {
+  if (!proposer_) return session_.step_feed(deadline, cancel);
+  const auto from = Clock::now();
+  const bool done = session_.step_feed(deadline, cancel);
+  pass_ms_ += ms_since(from);
+  if (!done) return false;
+  if (in_prompt_) return true;
+  unverified_ = static_cast<std::uint32_t>(pass_.size()) - 1;
+  result_.proposed += unverified_;
+  if (pass_.size() == 1) pace_.plain(pass_ms_);
+  return true;
+}
+
+// A row's logits are there: choose the next token, tell it, and see to the row after it.
 void Generator::draw() {
   if (drawn_all_) return finish(StopCause::length);
-  const std::uint32_t held = session_.length(options_.sequence);
+  const std::uint32_t held = session_.length(options_.sequence) - unverified_;
   if (held == session_.options().context) return finish(StopCause::context);
   const std::span<const float> logits = session_.logits(last_row_);
   const std::int32_t id = sampler_->sample(logits);
@@ -91,23 +152,88 @@ void Generator::draw() {
     if (const std::int32_t code = options_.on_token(event)) throw Error(Code::callback, "the callback stopped the generation", code);
   }
   if (matched) return finish(StopCause::stop_string);
-  const std::uint32_t sequence = options_.sequence;
-  FeedInput feed;
-  feed.ids = {&id, 1};
-  feed.count = 1;
-  feed.sequences = {&sequence, 1};
-  try {
-    session_.begin_feed(feed);
-  } catch (const Error& error) {
-    if (error.code() != Code::context_full) throw;
-    return finish(StopCause::context);  // other sequences took the room
-  }
-  last_row_ = 0;
   drawn_all_ = options_.max_tokens != 0 && result_.tokens >= options_.max_tokens;
+  go_on(id);
+}
+
+// The row after a drawn token is there when it was guessed; else the token is fed, with guesses of what follows it.
+void Generator::go_on(std::int32_t id) {
+  if (proposer_) proposer_->drawn(id);
+  if (unverified_ > 0 && pass_[pass_.size() - unverified_] == id) {
+    --unverified_;
+    ++last_row_;
+    ++result_.accepted;
+    return;
+  }
+  end_pass();
+  pass_.assign(1, id);
+  begin_guess();
+  if (!guessing_) begin_feed({});
+}
+
+void Generator::begin_guess() {
+  guess_ms_ = 0;
+  if (!proposer_ || drawn_all_ || !(options_.always_speculate || pace_.ready())) return;
+  const auto held = session_.cache().ids(options_.sequence);
+  const std::uint32_t room = session_.options().context - static_cast<std::uint32_t>(held.size());  // the token's own included
+  std::uint32_t most = std::min(pace_.limit(), room - 1);
+  if (options_.max_tokens) most = std::min(most, options_.max_tokens - result_.tokens - 1);
+  if (most == 0) return;
+  const auto from = Clock::now();
+  offer_ = proposer_->offer(held, pass_[0], most);
+  if (!options_.always_speculate) offer_.count = pace_.choose(offer_, *proposer_);
+  guess_ms_ = ms_since(from);
+  guessing_ = offer_.count > 0;
+}
+
+bool Generator::guess(const Deadline& deadline, const CancelToken* cancel) {
+  const auto from = Clock::now();
+  const bool done = proposer_->step(offer_.count, deadline, cancel);
+  guess_ms_ += ms_since(from);
+  if (!done) return false;
+  guessing_ = false;
+  begin_feed(proposer_->guesses());
+  return true;
+}
+
+void Generator::begin_feed(std::span<const std::int32_t> guesses) {
+  pass_.insert(pass_.end(), guesses.begin(), guesses.end());
+  pass_ms_ = 0;
+  last_row_ = 0;
+  for (;;) {
+    FeedInput feed;
+    feed.ids = pass_;
+    feed.count = static_cast<std::uint32_t>(pass_.size());
+    feed.sequences = std::span(sequences_).first(feed.count);
+    feed.want_logits = std::span(want_).first(feed.count);
+    try {
+      return session_.begin_feed(feed);
+    } catch (const Error& error) {
+      if (error.code() != Code::context_full) throw;
+    }
+    if (pass_.size() == 1) return finish(StopCause::context);  // other sequences took the room
+    pass_.resize(1);
+  }
+}
+
+// All that a pass could tell was drawn.
+void Generator::end_pass() {
+  if (pass_.size() > 1) {
+    const auto count = static_cast<std::uint32_t>(pass_.size()) - 1;
+    pace_.speculated(offer_.kind, count, count - unverified_, pass_ms_, guess_ms_);
+  }
+  drop_unverified();
+}
+
+void Generator::drop_unverified() {
+  if (unverified_ == 0 || session_.feeding()) return;
+  session_.truncate(options_.sequence, session_.length(options_.sequence) - unverified_);
+  unverified_ = 0;
 }
 
 // Text that was held back, for an unfinished character or a stop string that did not come, is still owed.
 void Generator::finish(StopCause cause) {
+  drop_unverified();
   result_.stop = cause;
   piece_.clear();
   text_.clear();

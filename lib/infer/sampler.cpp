@@ -78,6 +78,12 @@ Sampler Sampler::clone() const {
   return copy;
 }
 
+void Sampler::follow(const Sampler& original) {
+  rng_ = original.rng_;
+  history_.assign(original.history_.begin(), original.history_.end());
+  if (MirostatStep* m = mirostat()) m->mu = original.mirostat()->mu;
+}
+
 void Sampler::add(SamplerStep step) {
   if (!steps_.empty() && std::holds_alternative<GreedyStep>(steps_.back()))
     fail(Code::state, "the sampler's chain ended with greedy; nothing can be added after it");

@@ -6,6 +6,7 @@ namespace puna {
 namespace {
 
 constexpr std::uint32_t max_sequences = 4096;
+constexpr std::uint32_t max_speculate = 64;
 
 CacheLayout layout_of(const Config& c, DType type) { return {type, c.N, c.K, c.E}; }
 
@@ -26,11 +27,15 @@ SessionPlan plan_session(const Config& config, bool quantized, SessionOptions o,
   if (o.batch == 0) o.batch = 512;
   o.batch = std::min<std::uint32_t>(o.batch, static_cast<std::uint32_t>(std::min<std::uint64_t>(o.cache_tokens, 1u << 16)));
   if (o.max_logits == 0) o.max_logits = o.sequences;
+  if (o.speculate > max_speculate)
+    fail(Code::argument, "speculate is " + std::to_string(o.speculate) + ", at most " + std::to_string(max_speculate));
+  o.speculate = std::min(o.speculate, o.batch - 1);  // they and the token before them are one pass
+  if (o.speculate) o.max_logits = std::max(o.max_logits, o.speculate + 1);
   o.threads = o.threads == 0 ? runtime_width : std::min(o.threads, runtime_width);
   SessionPlan plan{o, 0, 0};
   plan.cache_bytes = KvCache::bytes(layout_of(config, o.cache_type), o.sequences, o.cache_tokens);
   plan.workspace_bytes = Workspace::bytes(config, quantized, o.batch, o.max_logits, o.threads) + RopeTable::bytes(config, o.context) +
-                         Candidates::bytes(config.V);
+                         Candidates::bytes(config.V) + (o.speculate ? SuffixIndex::bytes(o.context) : 0);
   return plan;
 }
 
@@ -46,6 +51,7 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& optio
       greedy_(0, &model_->runtime()->memory) {
   greedy_.add_greedy();
   greedy_.prepare(model_->config().V, 0);
+  if (options_.speculate) suffixes_ = SuffixIndex(model_->runtime()->memory, options_.context);
   counts_.resize(options_.sequences);
   places_.resize(options_.batch);
   wanted_.reserve(options_.max_logits);

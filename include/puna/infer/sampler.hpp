@@ -65,6 +65,8 @@ class Sampler {
   Sampler& operator=(Sampler&& other) noexcept;
   // The same chain in the same state, callbacks' user pointers included: what a forked sequence goes on with.
   Sampler clone() const;
+  // For a clone: goes back to where the original is now, without a new allocation.
+  void follow(const Sampler& original);
 
   // Wrong parameters throw Error(argument) with the name, the value and what is allowed. add_greedy and add_mirostat2
   // choose, so they end the chain: adding after them throws Error(state).

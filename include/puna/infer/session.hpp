@@ -10,6 +10,7 @@
 #include "puna/infer/cache.hpp"
 #include "puna/infer/model.hpp"
 #include "puna/infer/sampler.hpp"
+#include "puna/infer/suffix_index.hpp"
 #include "puna/nn/block.hpp"
 
 namespace puna {
@@ -22,6 +23,7 @@ struct SessionOptions {
   std::uint32_t max_logits = 0;    // 0: one per sequence
   DType cache_type = DType::f16;
   std::uint32_t threads = 0;       // 0: the runtime's
+  std::uint32_t speculate = 0;     // guesses that a generation may compute in one pass; max_logits is one more at least
 };
 
 // What a session with these options takes, checked; also the forecast.
@@ -66,6 +68,8 @@ class Session {
 
   // What chooses when a caller gives no sampler: made with the session, so that generating takes no more memory.
   Sampler& greedy() { return greedy_; }
+  // For speculation, likewise; of no use when options().speculate is 0.
+  SuffixIndex& suffixes() { return suffixes_; }
 
   // Sees every product of later feeds; null for none. Not owned.
   void observe(LinearObserver* observer) { observer_ = observer; }
@@ -92,6 +96,7 @@ class Session {
   Workspace workspace_;
   Pass pass_;
   Sampler greedy_;
+  SuffixIndex suffixes_;
   LinearObserver* observer_ = nullptr;
 
   // The feed in progress; vectors keep their capacity, so decoding does not allocate.
