@@ -128,6 +128,10 @@ typedef struct puna_model_options {
 } puna_model_options;
 #define PUNA_MODEL_COPY ((uint32_t)1)          /* copy the weights to memory instead of using them mapped */
 #define PUNA_MODEL_NO_TOKENIZER ((uint32_t)2)  /* token ids only */
+/* Quantized weights are used as they are stored, where the file is mapped: nothing is copied and loading takes no time, but
+ * products are slower. Default: they are laid out anew for this machine's vectors while they load, without loss and in as
+ * many bytes, and the mapped pages are given back. */
+#define PUNA_MODEL_AS_STORED ((uint32_t)4)
 PUNA_API void PUNA_CALL puna_model_options_init(puna_model_options* options, size_t size);
 
 /* Opens a GGUF file, a Hugging Face folder, a Meta folder or .pth, or a llama2.c .bin. runtime NULL: a private default. */

@@ -60,10 +60,11 @@ puna_model_options model_defaults() {
 }
 
 puna::LoadOptions load_options(const puna_source& s, const puna_model_options& o) {
-  if (o.flags & ~(PUNA_MODEL_COPY | PUNA_MODEL_NO_TOKENIZER))
+  if (o.flags & ~(PUNA_MODEL_COPY | PUNA_MODEL_NO_TOKENIZER | PUNA_MODEL_AS_STORED))
     fail(Code::unsupported, "options.flags is " + std::to_string(o.flags) + ", with bits that this library does not know");
   puna::LoadOptions load;
   load.copy_all = (o.flags & PUNA_MODEL_COPY) != 0;
+  load.as_stored = (o.flags & PUNA_MODEL_AS_STORED) != 0;
   load.no_tokenizer = (o.flags & PUNA_MODEL_NO_TOKENIZER) != 0;
   if (s.sha256) load.sha256 = s.sha256;
   if (o.tokenizer) load.tokenizer_file = capi::open_file(capi::read_source(o.tokenizer));
@@ -202,7 +203,8 @@ int32_t PUNA_CALL puna_plan_generate(const puna_source* source, const puna_model
     const auto o = capi::read_options(model_options, model_defaults(), "model_options");
     const auto weights = capi::open_weights_of(s);
     const puna::Config config = puna::make_config(weights->hyperparameters(), weights->name());
-    const puna::WeightPlan held = puna::plan_weights(*weights, config, (o.flags & PUNA_MODEL_COPY) != 0);
+    const puna::WeightPlan held = puna::plan_weights(*weights, config, (o.flags & PUNA_MODEL_COPY) != 0,
+                                                     (o.flags & PUNA_MODEL_AS_STORED) ? 0 : puna::machine_kernels().pack_rows);
     const auto session = puna::plan_session(config, held.quantized, capi::session_options(session_options),
                                             puna::default_threads());
     puna_plan plan{};

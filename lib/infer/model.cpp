@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <cctype>
 
+#include "puna/kernels/table.hpp"
 #include "puna/nn/workspace.hpp"
 #include "puna/tensor/codec.hpp"
+#include "puna/tensor/pack.hpp"
 
 namespace puna {
 namespace {
@@ -44,8 +46,9 @@ void set_norm(Params& p, Part part, std::uint32_t layer, const float* weight) {
 
 }  // namespace
 
-WeightPlan plan_weights(const WeightSource& source, const Config& config, bool copy_all) {
+WeightPlan plan_weights(const WeightSource& source, const Config& config, bool copy_all, std::uint32_t pack) {
   WeightPlan plan;
+  const bool tied = !source.find(Part::token_embedding, 0) || !source.find(Part::output, 0);
   const auto add = [&](Part part, std::uint32_t layer, bool required) {
     const WeightInfo* found = source.find(part, layer);
     const std::string label =
@@ -64,10 +67,15 @@ WeightPlan plan_weights(const WeightSource& source, const Config& config, bool c
                              ", no multiple of " + std::string(type.name) + "'s block of " + std::to_string(type.block));
     if (is_norm(part) && type.quantized())
       fail(Code::unsupported, source.name() + ": norm " + found->name + " is of type " + std::string(type.name));
-    WeightPlan::Item item{part, layer, found, false, is_norm(part) ? DType::f32 : found->type, 0};
+    WeightPlan::Item item{part, layer, found, false, is_norm(part) ? DType::f32 : found->type, 0, 0};
     item.bytes = size_product(row_bytes(item.type, found->columns), found->rows);
+    // An embedding of its own is only looked up, row by row.
+    if (pack && type.quantized() && (part != Part::token_embedding || tied)) {
+      item.pack = pack;
+      item.bytes = packed_bytes(item.type, found->rows, found->columns, pack);
+    }
     // A norm is used as float[]: in place only when it is f32 and aligned.
-    const std::byte* place = copy_all ? nullptr : source.borrow(part, layer);
+    const std::byte* place = copy_all || item.pack ? nullptr : source.borrow(part, layer);
     item.in_place = place && (!is_norm(part) || (found->type == DType::f32 && reinterpret_cast<std::uintptr_t>(place) % 4 == 0));
     plan.parameters += found->rows * found->columns;
     plan.weight_bytes += item.bytes;
@@ -76,12 +84,10 @@ WeightPlan plan_weights(const WeightSource& source, const Config& config, bool c
     plan.items.push_back(item);
     return true;
   };
-  const bool has_embedding = source.find(Part::token_embedding, 0) != nullptr;
-  const bool has_output = source.find(Part::output, 0) != nullptr;
   // Tied embeddings are stored once, under either name.
-  add(Part::token_embedding, 0, !has_output);
-  add(Part::output, 0, !has_embedding);
-  plan.tied = !has_embedding || !has_output;
+  add(Part::token_embedding, 0, !source.find(Part::output, 0));
+  add(Part::output, 0, !source.find(Part::token_embedding, 0));
+  plan.tied = tied;
   for (std::uint32_t layer = 0; layer < config.N; ++layer)
     for (Part part : {Part::attn_norm, Part::wq, Part::wk, Part::wv, Part::wo, Part::ffn_norm, Part::gate, Part::up, Part::down})
       add(part, layer, true);
@@ -108,7 +114,7 @@ bool ModelLoader::step(const Deadline& deadline, const CancelToken* cancel) {
       case Phase::hash: hash_some(); break;
       case Phase::open: open_source(); break;
       case Phase::vocabulary: read_vocabulary(); break;
-      case Phase::weights: load_some(); break;
+      case Phase::weights: load_some(deadline, cancel); break;
       case Phase::finished: break;
     }
     if (deadline.passed()) return phase_ == Phase::finished;
@@ -139,7 +145,7 @@ void ModelLoader::open_source() {
   model->source_ = open_();
   const WeightSource& source = *model->source_;
   model->config_ = make_config(source.hyperparameters(), source.name());
-  plan_ = plan_weights(source, model->config_, options_.copy_all);
+  plan_ = plan_weights(source, model->config_, options_.copy_all, options_.as_stored ? 0 : machine_kernels().pack_rows);
   model->params_.blocks.resize(model->config_.N);
   model->metadata_ = source.metadata();
   model->name_ = source.name();
@@ -179,14 +185,15 @@ void ModelLoader::begin_item() {
   }
   if (Matrix* slot = matrix_slot(model_->params_, item.part, item.layer)) {
     *slot = {item.type, data, static_cast<std::uint32_t>(item.info->rows), static_cast<std::uint32_t>(item.info->columns),
-             static_cast<std::size_t>(row_bytes(item.type, item.info->columns))};
+             static_cast<std::size_t>(row_bytes(item.type, item.info->columns)), item.pack};
   } else {
     set_norm(model_->params_, item.part, item.layer, reinterpret_cast<const float*>(data));
   }
   item_row_ = 0;
+  item_tile_ = 0;
 }
 
-void ModelLoader::load_some() {
+void ModelLoader::load_some(const Deadline& deadline, const CancelToken* cancel) {
   if (item_ == plan_.items.size()) {
     Params& p = model_->params_;
     if (plan_.tied) {
@@ -199,7 +206,8 @@ void ModelLoader::load_some() {
     return;
   }
   const WeightPlan::Item& item = plan_.items[item_];
-  if (item_row_ == 0) begin_item();
+  if (item_row_ == 0 && item_tile_ == 0) begin_item();
+  if (item.pack) return pack_some(deadline, cancel);
   const std::uint64_t stored_row = row_bytes(item.info->type, item.info->columns);
   if (item.in_place) {
     item_row_ = item.info->rows;
@@ -215,11 +223,52 @@ void ModelLoader::load_some() {
     }
     item_row_ += count;
   }
-  if (item_row_ == item.info->rows) {
-    done_ += item.bytes;
-    ++item_;
-    item_row_ = 0;
-  }
+  if (item_row_ == item.info->rows) finish_item();
+}
+
+void ModelLoader::finish_item() {
+  done_ += plan_.items[item_].bytes;
+  ++item_;
+  item_row_ = 0;
+  item_tile_ = 0;
+}
+
+// Reads a few groups of rows and lays them side by side; in parallel where the source has them in memory.
+void ModelLoader::pack_some(const Deadline& deadline, const CancelToken* cancel) {
+  const WeightPlan::Item& item = plan_.items[item_];
+  if (model_->source_->borrow(item.part, item.layer)) return pack_mapped(deadline, cancel);
+  const auto bytes = static_cast<std::size_t>(row_bytes(item.type, item.info->columns));
+  const std::uint64_t groups = std::max<std::uint64_t>(1, copy_chunk / (bytes * item.pack));
+  const std::uint64_t count = std::min(item.info->rows - item_row_, groups * item.pack);
+  std::vector<std::byte> rows(static_cast<std::size_t>(count) * bytes);
+  model_->source_->copy(item.part, item.layer, item_row_, count, rows.data());
+  std::byte* to = model_->owned_.back().data() + item_row_ * bytes;
+  for (std::uint64_t row = 0; row < count; row += item.pack)
+    pack_group(item.type, rows.data() + row * bytes, bytes, static_cast<std::uint32_t>(std::min<std::uint64_t>(item.pack, count - row)),
+               static_cast<std::size_t>(item.info->columns), item.pack, to + row * bytes);
+  item_row_ += count;
+  if (item_row_ == item.info->rows) finish_item();
+}
+
+void ModelLoader::pack_mapped(const Deadline& deadline, const CancelToken* cancel) {
+  const WeightPlan::Item& item = plan_.items[item_];
+  const WeightSource& source = *model_->source_;
+  const std::byte* from = source.borrow(item.part, item.layer);
+  const auto bytes = static_cast<std::size_t>(row_bytes(item.type, item.info->columns));
+  const std::uint64_t tile_rows = std::max<std::uint64_t>(1, copy_chunk / (bytes * item.pack)) * item.pack;
+  const auto tiles = static_cast<std::uint32_t>((item.info->rows + tile_rows - 1) / tile_rows);
+  std::byte* to = model_->owned_.back().data();
+  item_tile_ = runtime_->tasks.run(
+      tiles, item_tile_, runtime_->tasks.width(),
+      [&](std::uint32_t tile, std::uint32_t) {
+        const std::uint64_t first = tile * tile_rows, end = std::min(item.info->rows, first + tile_rows);
+        for (std::uint64_t row = first; row < end; row += item.pack)
+          pack_group(item.type, from + row * bytes, bytes, static_cast<std::uint32_t>(std::min<std::uint64_t>(item.pack, end - row)),
+                     static_cast<std::size_t>(item.info->columns), item.pack, to + row * bytes);
+        source.give_back(item.part, item.layer, first, end - first);
+      },
+      deadline, cancel);
+  if (item_tile_ == tiles) finish_item();
 }
 
 std::shared_ptr<const Model> ModelLoader::take() {

@@ -43,6 +43,13 @@ class MappedFile final : public File {
   }
   ~MappedFile() override { ::munmap(mapping_, mapped_); }
   void set_path(const std::string& path) { path_ = path; }
+  void give_back(const std::byte* from, std::size_t n) const noexcept override {
+    // Whole pages only. The mapping is shared and read-only, so a page that is touched again comes from the file.
+    const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+    const auto begin = (reinterpret_cast<std::uintptr_t>(from) + page - 1) / page * page;
+    const auto end = reinterpret_cast<std::uintptr_t>(from + n) / page * page;
+    if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+  }
 
  private:
   void read_bytes(std::uint64_t offset, void* dst, std::size_t n) const override {

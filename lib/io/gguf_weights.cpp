@@ -66,6 +66,14 @@ class GgufWeights final : public WeightSource {
     return i == none || !data ? nullptr : data + g_.tensors()[i].offset;
   }
 
+  void give_back(Part part, std::uint32_t layer, std::uint64_t row, std::uint64_t count) const noexcept override {
+    const std::size_t i = slot(part, layer);
+    const std::byte* data = g_.file()->data();
+    if (i == none || !data) return;
+    const std::uint64_t bytes = row_bytes(infos_[i].type, infos_[i].columns);
+    g_.file()->give_back(data + g_.tensors()[i].offset + row * bytes, static_cast<std::size_t>(count * bytes));
+  }
+
   void copy(Part part, std::uint32_t layer, std::uint64_t row, std::uint64_t count, std::byte* dst) const override {
     const std::size_t i = slot(part, layer);
     if (i == none) fail(Code::internal, name() + ": tensor " + std::string(part_name(part)) + " is not there to copy");

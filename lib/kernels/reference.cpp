@@ -9,20 +9,35 @@
 
 #include "kernels/tables.hpp"
 #include "puna/base/half.hpp"
+#include "puna/tensor/pack.hpp"
 #include "tensor/unpack.hpp"
 
 namespace puna {
 namespace {
 
+constexpr std::uint32_t reference_pack_rows = 8;
+
 // ---- products -------------------------------------------------------------------------------------------------------
 
-float dot_quantized(DType type, const std::byte* row, const ActBlock* acts, std::size_t blocks) {
+// Block `b` of 32 of a row: rows as stored, or one of `pack` side by side.
+void block_of(const MatmulTile& tile, std::uint32_t row, std::size_t b, Unpacked32& w) {
+  if (tile.pack == 0) return unpack32(tile.type, tile.weights + row * tile.weight_stride, b, w);
+  std::byte block[largest_block_bytes];
+  const std::size_t per_block = info(tile.type).block / 32;
+  unpack_block(tile.type, tile.weights + row / tile.pack * tile.pack * tile.weight_stride, tile.pack, row % tile.pack, b / per_block,
+               block);
+  unpack32(tile.type, block, b % per_block, w);
+}
+
+float dot_quantized(const MatmulTile& tile, std::uint32_t row, const ActBlock* acts) {
+  const DType type = tile.type;
+  const std::size_t blocks = tile.columns / 32;
   const bool minimums = has_minimums(type);
   const bool halves = has_scales_per_16(type);
   float sum = 0;
   Unpacked32 w{};
   for (std::size_t b = 0; b < blocks; ++b) {
-    unpack32(type, row, b, w);
+    block_of(tile, row, b, w);
     const ActBlock& x = acts[b];
     int dot[2] = {0, 0};
     for (int i = 0; i < 32; ++i) dot[i / 16] += w.q[i] * x.q[i];
@@ -63,8 +78,7 @@ void matmul(const MatmulTile& tile) {
       const std::byte* row = tile.weights + r * tile.weight_stride;
       float& y = tile.y[t * tile.y_stride + r];
       if (quantized)
-        y = dot_quantized(tile.type, row, static_cast<const ActBlock*>(tile.acts) + t * tile.act_stride,
-                          tile.columns / 32);
+        y = dot_quantized(tile, r, static_cast<const ActBlock*>(tile.acts) + t * tile.act_stride);
       else
         y = dot_float(tile.type, row, static_cast<const float*>(tile.acts) + t * tile.act_stride, tile.columns);
     }
@@ -180,7 +194,8 @@ void attend(const AttendTile& a) {
 
 }  // namespace
 
-const Kernels kernels_reference = {Isa::reference, "reference", matmul, quantize, rms_norm, rope,
+const Kernels kernels_reference = {Isa::reference, "reference", reference_pack_rows, matmul, quantize, rms_norm, rope,
                                    swiglu,         add,         half_row, attend, &reference_encode};
+
 
 }  // namespace puna

@@ -50,17 +50,20 @@ struct WeightPlan {
     const WeightInfo* info;
     bool in_place;
     DType type;           // after loading: norms become f32
+    std::uint32_t pack;   // Matrix::pack after loading
     std::uint64_t bytes;  // after loading
   };
   std::vector<Item> items;
   std::uint64_t parameters = 0, weight_bytes = 0, copied_bytes = 0;
   bool tied = false, quantized = false;
 };
+// pack: the group that quantized matrices are packed for (Kernels::pack_rows); 0: they stay as stored.
 // Checks every tensor's presence, type and shape. Throws Error(format | unsupported) naming file and tensor.
-WeightPlan plan_weights(const WeightSource& source, const Config& config, bool copy_all);
+WeightPlan plan_weights(const WeightSource& source, const Config& config, bool copy_all, std::uint32_t pack);
 
 struct LoadOptions {
   bool copy_all = false;
+  bool as_stored = false;                       // no packing: quantized weights stay where they are mapped
   bool no_tokenizer = false;
   std::string sha256;                           // hexadecimal; empty: not pinned
   std::shared_ptr<const File> tokenizer_file;   // instead of the source's own vocabulary
@@ -86,7 +89,10 @@ class ModelLoader {
   void hash_some();
   void open_source();
   void read_vocabulary();
-  void load_some();
+  void load_some(const Deadline& deadline, const CancelToken* cancel);
+  void pack_some(const Deadline& deadline, const CancelToken* cancel);
+  void pack_mapped(const Deadline& deadline, const CancelToken* cancel);
+  void finish_item();
   void begin_item();
 
   RuntimeRef runtime_;
@@ -99,6 +105,7 @@ class ModelLoader {
   WeightPlan plan_;
   std::size_t item_ = 0;
   std::uint64_t item_row_ = 0;
+  std::uint32_t item_tile_ = 0;  // of an item that is packed in parallel
   std::shared_ptr<Model> model_;
 };
 

@@ -27,6 +27,8 @@ class File {
   std::uint64_t size() const { return size_; }
   // All bytes in place when they are mapped or in memory; null when they must be read.
   const std::byte* data() const { return data_; }
+  // These bytes of data() will not be needed soon: where they are mapped, the memory they take may go to others.
+  virtual void give_back(const std::byte* from, std::size_t n) const noexcept { (void)from, (void)n; }
   // The UTF-8 path that it was opened by, for what lies beside it; empty when it has none.
   const std::string& path() const { return path_; }
   // Copies [offset, offset + n) or throws Error(io); a range past the end is Error(format) naming the file.

@@ -94,6 +94,8 @@ class WeightSource {
   virtual const WeightInfo* find(Part part, std::uint32_t layer) const = 0;  // null when absent
   // Rows in Meta's order, in place, row_bytes(type, columns) apart; null when they must be copied.
   virtual const std::byte* borrow(Part part, std::uint32_t layer) const = 0;
+  // Borrowed rows [row, row + count) are no longer needed: their memory may be given back.
+  virtual void give_back(Part, std::uint32_t, std::uint64_t row, std::uint64_t count) const noexcept { (void)row, (void)count; }
   // Rows [row, row + count) in Meta's order and the info's type, packed, to dst.
   virtual void copy(Part part, std::uint32_t layer, std::uint64_t row, std::uint64_t count, std::byte* dst) const = 0;
   virtual VocabSource vocab() const = 0;

@@ -54,13 +54,14 @@ struct MatmulTile {
   float* y;
   std::size_t y_stride;      // floats from token to token
   std::byte* scratch;        // matmul_scratch(columns) bytes, 64-byte aligned, this worker's own
+  std::uint32_t pack = 0;    // Matrix::pack: 0 or the table's own; then the first row begins a group
 };
 
-// Bytes of scratch that one worker needs for any type: four rows of f32, or up to 1024 columns of a group of sixteen rows
-// as int8 codes with a scale and a minimum per 16.
+// Bytes of scratch that one worker needs for any type: four rows of f32, or up to 1024 columns of two groups of sixteen
+// rows as int8 codes with a scale and a minimum per 16.
 constexpr std::size_t matmul_scratch(std::uint32_t columns) {
   const std::size_t n = columns;
-  return 16 * (n + 64) + 8 * (n < 1024 ? n : 1024) + 256;
+  return 16 * (n + 64) + 48 * (n < 1024 ? n : 1024) + 256;
 }
 
 inline constexpr std::uint32_t page_tokens = 64;  // positions in a page of the cache, and a split of attention
@@ -86,6 +87,7 @@ constexpr std::size_t attend_scratch(std::uint32_t group, std::uint32_t head_dim
 struct Kernels {
   Isa isa;
   std::string_view name;
+  std::uint32_t pack_rows;  // the group that its products take packed
   void (*matmul)(const MatmulTile& tile);
   void (*quantize)(const float* x, std::size_t n, ActBlock* out);  // n a multiple of 32
   void (*rms_norm)(float* y, const float* x, const float* weight, std::size_t n, float epsilon);

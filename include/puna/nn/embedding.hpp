@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "puna/nn/compute.hpp"
-#include "puna/tensor/codec.hpp"
+#include "puna/tensor/pack.hpp"
 
 namespace puna {
 
@@ -17,7 +17,7 @@ inline void embedding(const Compute& c, float* x, const Matrix& w, const std::in
     if (ids[t] < 0)
       std::copy(given + t * D, given + (t + 1) * D, x + t * D);
     else
-      decode_row(w.type, w.row(static_cast<std::size_t>(ids[t])), x + t * D, D);
+      decode_matrix_row(w, static_cast<std::size_t>(ids[t]), x + t * D);
   });
 }
 

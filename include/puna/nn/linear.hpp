@@ -66,7 +66,7 @@ inline void linear(const Compute& c, const Rows& x, std::uint32_t T, std::initia
     const void* acts = blocks ? static_cast<const void*>(x.blocks + t0 * act_stride) : x.x + t0 * act_stride;
     float* y = p->y + static_cast<std::size_t>(t0) * w.rows + r0;
     c.kernels.matmul({w.type, w.row(r0), w.stride, rows, w.columns, acts, act_stride, tokens, y, w.rows,
-                      c.worker_scratch(worker)});
+                      c.worker_scratch(worker), w.pack});
     if (p->add_to)
       for (std::uint32_t t = 0; t < tokens; ++t)
         c.kernels.add(p->add_to + static_cast<std::size_t>(t0 + t) * w.rows + r0, y + static_cast<std::size_t>(t) * w.rows, rows);

@@ -53,7 +53,9 @@ struct Matrix {
   std::uint32_t rows = 0;
   std::uint32_t columns = 0;
   std::size_t stride = 0;  // bytes from row to row
+  std::uint32_t pack = 0;  // rows interleaved in groups of so many (tensor/pack.hpp); 0: one after the other
 
+  // Of a packed matrix: where a group begins, r being a multiple of `pack`.
   const std::byte* row(std::size_t r) const { return data + r * stride; }
 };
 

@@ -15,7 +15,8 @@ struct Avx2 {
   using F = xsimd::batch<float, Arch>;
   using I = __m256i;
   static constexpr int lanes = 8;
-  static constexpr int panel_tokens = 4;   // registers: an f32 and an integer sum each
+  static constexpr int panel_groups = 2;   // registers: an f32 and an integer sum for each group and token
+  static constexpr int panel_tokens = 3;
   static constexpr int tile_rows = 4;      // of a float tile
   static constexpr int tile_tokens = 3;
 #if defined(__AVXVNNI__)
@@ -26,9 +27,11 @@ struct Avx2 {
   static constexpr bool sums_16bit = true;  // products of small codes are added in 16 bits first
 #endif
 
-  static PUNA_INLINE I load(const std::byte* p) { return _mm256_load_si256(reinterpret_cast<const __m256i*>(p)); }
-  static PUNA_INLINE void store(std::byte* p, I v) { _mm256_store_si256(reinterpret_cast<__m256i*>(p), v); }
   static PUNA_INLINE __m128i load128(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
+  static PUNA_INLINE I load(const std::byte* p) { return _mm256_load_si256(reinterpret_cast<const __m256i*>(p)); }
+  static PUNA_INLINE I loadu(const std::byte* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+  static PUNA_INLINE I load_u16(const std::byte* p) { return _mm256_cvtepu16_epi32(load128(p)); }
+  static PUNA_INLINE void store(std::byte* p, I v) { _mm256_store_si256(reinterpret_cast<__m256i*>(p), v); }
   static PUNA_INLINE I gather16(const std::byte* const* rows, std::size_t offset) {
     return _mm256_inserti128_si256(_mm256_castsi128_si256(load128(rows[0] + offset)), load128(rows[4] + offset), 1);
   }
@@ -47,6 +50,11 @@ struct Avx2 {
   static PUNA_INLINE I shr(I a, int n) { return _mm256_srl_epi32(a, _mm_cvtsi32_si128(n)); }
   static PUNA_INLINE I shl(I a, int n) { return _mm256_sll_epi32(a, _mm_cvtsi32_si128(n)); }
   static PUNA_INLINE I sar(I a, int n) { return _mm256_sra_epi32(a, _mm_cvtsi32_si128(n)); }
+  static PUNA_INLINE void pin([[maybe_unused]] I& v) {
+#if defined(__GNUC__)
+    asm volatile("" : "+x"(v));
+#endif
+  }
   static PUNA_INLINE I add32(I a, I b) { return _mm256_add_epi32(a, b); }
   static PUNA_INLINE I sub32(I a, I b) { return _mm256_sub_epi32(a, b); }
   static PUNA_INLINE I equal8(I a, I b) { return _mm256_cmpeq_epi8(a, b); }
@@ -102,6 +110,7 @@ struct Avx2 {
     const __m256 t = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
     _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(t), _mm256_extractf128_ps(t, 1)));
   }
+  static PUNA_INLINE void prefetch_once(const std::byte* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_NTA); }
   static PUNA_INLINE void prefetch(const std::byte* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
 };
 

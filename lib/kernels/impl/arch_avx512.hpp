@@ -18,7 +18,8 @@ struct Avx512 {
   using F = xsimd::batch<float, Arch>;
   using I = __m512i;
   static constexpr int lanes = 16;
-  static constexpr int panel_tokens = 8;
+  static constexpr int panel_groups = 2;
+  static constexpr int panel_tokens = 6;
   static constexpr int tile_rows = 4;
   static constexpr int tile_tokens = 6;
 #if defined(__AVX512VNNI__)
@@ -30,6 +31,10 @@ struct Avx512 {
 #endif
 
   static PUNA_INLINE I load(const std::byte* p) { return _mm512_load_si512(p); }
+  static PUNA_INLINE I loadu(const std::byte* p) { return _mm512_loadu_si512(p); }
+  static PUNA_INLINE I load_u16(const std::byte* p) {
+    return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  }
   static PUNA_INLINE void store(std::byte* p, I v) { _mm512_store_si512(p, v); }
   static PUNA_INLINE __m128i load128(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
   static PUNA_INLINE I gather16(const std::byte* const* rows, std::size_t offset) {
@@ -54,6 +59,11 @@ struct Avx512 {
   static PUNA_INLINE I shr(I a, int n) { return _mm512_srl_epi32(a, _mm_cvtsi32_si128(n)); }
   static PUNA_INLINE I shl(I a, int n) { return _mm512_sll_epi32(a, _mm_cvtsi32_si128(n)); }
   static PUNA_INLINE I sar(I a, int n) { return _mm512_sra_epi32(a, _mm_cvtsi32_si128(n)); }
+  static PUNA_INLINE void pin([[maybe_unused]] I& v) {
+#if defined(__GNUC__)
+    asm volatile("" : "+v"(v));
+#endif
+  }
   static PUNA_INLINE I add32(I a, I b) { return _mm512_add_epi32(a, b); }
   static PUNA_INLINE I sub32(I a, I b) { return _mm512_sub_epi32(a, b); }
   static PUNA_INLINE I equal8(I a, I b) { return _mm512_movm_epi8(_mm512_cmpeq_epi8_mask(a, b)); }
@@ -116,6 +126,7 @@ struct Avx512 {
     const __m256 u = _mm256_add_ps(_mm512_castps512_ps256(t), _mm512_extractf32x8_ps(t, 1));
     _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(u), _mm256_extractf128_ps(u, 1)));
   }
+  static PUNA_INLINE void prefetch_once(const std::byte* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_NTA); }
   static PUNA_INLINE void prefetch(const std::byte* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
 };
 

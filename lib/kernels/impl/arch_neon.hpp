@@ -13,7 +13,8 @@ struct Neon {
   using F = xsimd::batch<float, Arch>;
   using I = int32x4_t;
   static constexpr int lanes = 4;
-  static constexpr int panel_tokens = 8;
+  static constexpr int panel_groups = 2;
+  static constexpr int panel_tokens = 6;
   static constexpr int tile_rows = 4;
   static constexpr int tile_tokens = 4;
   static constexpr bool unsigned_weights = false;
@@ -24,6 +25,10 @@ struct Neon {
   static PUNA_INLINE int64x2_t s64(I a) { return vreinterpretq_s64_s32(a); }
   static PUNA_INLINE uint32x4_t u32(I a) { return vreinterpretq_u32_s32(a); }
   static PUNA_INLINE I load(const std::byte* p) { return splat16(p); }
+  static PUNA_INLINE I loadu(const std::byte* p) { return splat16(p); }
+  static PUNA_INLINE I load_u16(const std::byte* p) {
+    return vreinterpretq_s32_u32(vmovl_u16(vreinterpret_u16_u8(vld1_u8(reinterpret_cast<const std::uint8_t*>(p)))));
+  }
   static PUNA_INLINE void store(std::byte* p, I v) { vst1q_u8(reinterpret_cast<std::uint8_t*>(p), u8(v)); }
   static PUNA_INLINE I gather16(const std::byte* const* rows, std::size_t offset) { return splat16(rows[0] + offset); }
   static PUNA_INLINE I splat16(const void* p) { return vreinterpretq_s32_u8(vld1q_u8(static_cast<const std::uint8_t*>(p))); }
@@ -41,6 +46,11 @@ struct Neon {
   static PUNA_INLINE I shr(I a, int n) { return vreinterpretq_s32_u32(vshlq_u32(u32(a), vdupq_n_s32(-n))); }
   static PUNA_INLINE I shl(I a, int n) { return vshlq_s32(a, vdupq_n_s32(n)); }
   static PUNA_INLINE I sar(I a, int n) { return vshlq_s32(a, vdupq_n_s32(-n)); }
+  static PUNA_INLINE void pin([[maybe_unused]] I& v) {
+#if defined(__GNUC__)
+    asm volatile("" : "+w"(v));
+#endif
+  }
   static PUNA_INLINE I add32(I a, I b) { return vaddq_s32(a, b); }
   static PUNA_INLINE I sub32(I a, I b) { return vsubq_s32(a, b); }
   static PUNA_INLINE I equal8(I a, I b) { return vreinterpretq_s32_u8(vceqq_u8(u8(a), u8(b))); }
@@ -96,6 +106,7 @@ struct Neon {
   static PUNA_INLINE void sum4(F a, F b, F c, F d, float* out) {
     vst1q_f32(out, vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d)));
   }
+  static PUNA_INLINE void prefetch_once(const std::byte* p) { prefetch(p); }
   static PUNA_INLINE void prefetch(const std::byte* p) {
 #if defined(__GNUC__)
     __builtin_prefetch(p);

@@ -13,13 +13,18 @@ struct Sse2 {
   using F = xsimd::batch<float, Arch>;
   using I = __m128i;
   static constexpr int lanes = 4;
-  static constexpr int panel_tokens = 4;
+  static constexpr int panel_groups = 1;
+  static constexpr int panel_tokens = 3;
   static constexpr int tile_rows = 4;
   static constexpr int tile_tokens = 2;
   static constexpr bool unsigned_weights = false;
   static constexpr bool sums_16bit = false;
 
   static PUNA_INLINE I load(const std::byte* p) { return _mm_load_si128(reinterpret_cast<const I*>(p)); }
+  static PUNA_INLINE I loadu(const std::byte* p) { return splat16(p); }
+  static PUNA_INLINE I load_u16(const std::byte* p) {
+    return _mm_unpacklo_epi16(_mm_loadl_epi64(reinterpret_cast<const I*>(p)), _mm_setzero_si128());
+  }
   static PUNA_INLINE void store(std::byte* p, I v) { _mm_store_si128(reinterpret_cast<I*>(p), v); }
   static PUNA_INLINE I gather16(const std::byte* const* rows, std::size_t offset) { return splat16(rows[0] + offset); }
   static PUNA_INLINE I splat16(const void* p) { return _mm_loadu_si128(static_cast<const I*>(p)); }
@@ -37,6 +42,11 @@ struct Sse2 {
   static PUNA_INLINE I shr(I a, int n) { return _mm_srl_epi32(a, _mm_cvtsi32_si128(n)); }
   static PUNA_INLINE I shl(I a, int n) { return _mm_sll_epi32(a, _mm_cvtsi32_si128(n)); }
   static PUNA_INLINE I sar(I a, int n) { return _mm_sra_epi32(a, _mm_cvtsi32_si128(n)); }
+  static PUNA_INLINE void pin([[maybe_unused]] I& v) {
+#if defined(__GNUC__)
+    asm volatile("" : "+x"(v));
+#endif
+  }
   static PUNA_INLINE I add32(I a, I b) { return _mm_add_epi32(a, b); }
   static PUNA_INLINE I sub32(I a, I b) { return _mm_sub_epi32(a, b); }
   static PUNA_INLINE I equal8(I a, I b) { return _mm_cmpeq_epi8(a, b); }
@@ -109,6 +119,7 @@ struct Sse2 {
   static PUNA_INLINE void sum4(F a, F b, F c, F d, float* out) {
     _mm_storeu_ps(out, add_pairs(add_pairs(a, b), add_pairs(c, d)));
   }
+  static PUNA_INLINE void prefetch_once(const std::byte* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_NTA); }
   static PUNA_INLINE void prefetch(const std::byte* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
 };
 

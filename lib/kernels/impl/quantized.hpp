@@ -1,9 +1,10 @@
 // Products of quantized rows with quantized activations.
 //
 // For each output: an exact integer dot product per scale, converted to float, then one chain of fused multiply-adds over
-// the blocks in ascending order. The order depends on nothing else, so the two ways below give the same bits:
-//   direct  few tokens: rows are read once, codes multiplied as they are unpacked, lanes summed across
-//   panel   more tokens: a run of blocks is unpacked to scratch, four codes of each row side by side, then multiplied
+// the blocks in ascending order. The order depends on nothing else, so all ways below give the same bits:
+//   panel   many tokens: a run of blocks of two groups of rows is unpacked to scratch, four codes of each row side by side
+//   packed  few tokens and packed rows: the same products, from codes that are unpacked as they are read
+//   direct  few tokens and rows as stored: codes multiplied along the row, lanes summed across
 #pragma once
 
 #include "kernels/impl/types.hpp"
@@ -15,20 +16,27 @@ template <class A, class Step>
 struct Quantized {
   using F = typename A::F;
   using I = typename A::I;
+  using Rows = RowsSource<A, typename Step::Block>;
+  using Packed = PackedSource<A, Step::type>;
   static constexpr int R = A::lanes;
   static constexpr int parts = Step::per_16 ? 2 : 1;  // scales per block of 32
   static constexpr bool biased = Step::signed_codes && A::unsigned_weights;
   static constexpr int offset = Step::offset + (biased ? 128 : 0);
   static constexpr std::size_t unit_bytes = sizeof(typename Step::Block);
+  static constexpr int scale_floats = Step::blocks * parts * R;  // of a unit
+  static constexpr int minimum_floats = Step::minimums ? scale_floats : R;
 
   struct Group {  // the rows of a group; a short group repeats its last row
     const std::byte* rows[R];
     int count;
   };
 
+  static PUNA_INLINE int count_at(const MatmulTile& tile, std::uint32_t first) {
+    return static_cast<int>(tile.rows - first < R ? tile.rows - first : R);
+  }
   static PUNA_INLINE Group group_at(const MatmulTile& tile, std::uint32_t first) {
     Group g;
-    g.count = static_cast<int>(tile.rows - first < R ? tile.rows - first : R);
+    g.count = count_at(tile, first);
     for (int i = 0; i < R; ++i) {
       const std::uint32_t row = first + static_cast<std::uint32_t>(i < g.count ? i : g.count - 1);
       g.rows[i] = tile.weights + row * tile.weight_stride;
@@ -36,39 +44,107 @@ struct Quantized {
     return g;
   }
 
-  static PUNA_INLINE void codes(const std::byte* const* rows, std::size_t at, int j, I& low, I& high) {
-    Step::template codes<A>(rows, at, j, low, high);
+  template <class Source>
+  static PUNA_INLINE void codes(const Source& source, int i, int j, I& low, I& high) {
+    Step::template codes<A>(source, i, j, low, high);
     if constexpr (biased) {
       low = A::xor_(low, A::set8(-128));
       high = A::xor_(high, A::set8(-128));
     }
   }
 
-  static PUNA_INLINE I unbias(I dot, std::int32_t sum) {
-    if constexpr (offset != 0) return A::sub32(dot, A::set32(offset * sum));
+  // ---- one block's contribution, in the order that every way keeps ------------------------------------------------------
+
+  static PUNA_INLINE I correction(std::int32_t sum) { return A::set32(offset * sum); }
+  static PUNA_INLINE I unbias(I dot, I correction) {
+    if constexpr (offset != 0) return A::sub32(dot, correction);
     else return dot;
   }
-
-  // One block's contribution, in the order that every path keeps.
-  static PUNA_INLINE F accumulate(F acc, const I (&dots)[parts], const float* scales, const float* mins, const ActBlock& x) {
-    const F d(x.d);
-    if constexpr (Step::per_16) {
-      acc = A::fma(A::to_float(unbias(dots[0], x.qsum_lo)), F::load_aligned(scales) * d, acc);
-      acc = A::fma(A::to_float(unbias(dots[1], x.qsum_hi)), F::load_aligned(scales + R) * d, acc);
-      if constexpr (Step::minimums) {
-        acc = A::fma(F::load_aligned(mins), F(x.sum_lo), acc);
-        acc = A::fma(F::load_aligned(mins + R), F(x.sum_hi), acc);
-      }
-    } else {
-      acc = A::fma(A::to_float(unbias(dots[0], x.qsum_lo + x.qsum_hi)), F::load_aligned(scales) * d, acc);
-      if constexpr (Step::minimums) acc = A::fma(F::load_aligned(mins), F(x.sum_lo + x.sum_hi), acc);
+  static PUNA_INLINE F scaled(F acc, I dot, const float* scales, F d) {
+    return A::fma(A::to_float(dot), F::load_aligned(scales) * d, acc);
+  }
+  static PUNA_INLINE F with_minimums(F acc, const float* mins, const ActBlock& x) {
+    if constexpr (Step::minimums) {
+      if constexpr (Step::per_16)
+        return A::fma(F::load_aligned(mins + R), F(x.sum_hi), A::fma(F::load_aligned(mins), F(x.sum_lo), acc));
+      else
+        return A::fma(F::load_aligned(mins), F(x.sum_lo + x.sum_hi), acc);
     }
     return acc;
+  }
+  static PUNA_INLINE std::int32_t sum_of(const ActBlock& x, int part) {
+    if constexpr (Step::per_16) return part ? x.qsum_hi : x.qsum_lo;
+    else return x.qsum_lo + x.qsum_hi;
   }
 
   static PUNA_INLINE void write(float* y, F v, int count) {
     if (count == R) v.store_unaligned(y);
     else A::store_part(y, v, static_cast<std::size_t>(count));
+  }
+
+  // Steps of four elements that 16-bit sums of pairs can take.
+  static constexpr int steps_in_16bit() {
+    const int steps = 32767 / (2 * 127 * Step::largest);
+    return steps < 8 / parts ? steps : 8 / parts;
+  }
+
+  // Steps first .. last-1 of a block's eight: G groups of rows times T tokens. Codes gives vector s of group g.
+  template <int G, int T, class Codes>
+  static PUNA_INLINE void dots(const Codes& codes, int first, int last, const ActBlock* const (&x)[T], std::size_t block,
+                               I (&sums)[G][T]) {
+    if constexpr (A::sums_16bit && !Step::signed_codes) {
+      constexpr int run = steps_in_16bit();
+      static_assert(run >= 1 && (8 / parts) % run == 0);
+      for (int s = first; s < last; s += run) {
+        I pairs[G][T];
+        for (int k = 0; k < run; ++k) {
+          I w[G];
+          for (int g = 0; g < G; ++g) w[g] = codes(g, s + k);
+          for (int t = 0; t < T; ++t) {
+            const I a = A::splat4(x[t][block].q + 4 * (s + k));
+            for (int g = 0; g < G; ++g) {
+              const I p = A::pairs16(w[g], a);
+              pairs[g][t] = k == 0 ? p : A::add16(pairs[g][t], p);
+              A::pin(pairs[g][t]);
+            }
+          }
+        }
+        for (int g = 0; g < G; ++g)
+          for (int t = 0; t < T; ++t)
+            sums[g][t] = s == first ? A::widen16(pairs[g][t]) : A::add32(sums[g][t], A::widen16(pairs[g][t]));
+      }
+    } else {
+      for (int g = 0; g < G; ++g)
+        for (int t = 0; t < T; ++t) sums[g][t] = A::zero();
+      for (int s = first; s < last; ++s) {
+        I w[G];
+        for (int g = 0; g < G; ++g) w[g] = codes(g, s);
+        for (int t = 0; t < T; ++t) {
+          const I a = A::splat4(x[t][block].q + 4 * s);
+          for (int g = 0; g < G; ++g) {
+            sums[g][t] = A::template dot<Step::signed_codes>(sums[g][t], w[g], a);
+            A::pin(sums[g][t]);
+          }
+        }
+      }
+    }
+  }
+
+  template <int G, int T, class Codes>
+  static PUNA_INLINE void block_times(const Codes& codes, const float* const (&scales)[G], const float* const (&mins)[G],
+                                      const ActBlock* const (&x)[T], std::size_t block, F (&acc)[G][T]) {
+    for (int p = 0; p < parts; ++p) {
+      I sums[G][T];
+      dots<G, T>(codes, p * 8 / parts, (p + 1) * 8 / parts, x, block, sums);
+      for (int t = 0; t < T; ++t) {
+        const I minus = correction(sum_of(x[t][block], p));
+        const F d(x[t][block].d);
+        for (int g = 0; g < G; ++g) acc[g][t] = scaled(acc[g][t], unbias(sums[g][t], minus), scales[g] + p * R, d);
+      }
+    }
+    if constexpr (Step::minimums)
+      for (int t = 0; t < T; ++t)
+        for (int g = 0; g < G; ++g) acc[g][t] = with_minimums(acc[g][t], mins[g], x[t][block]);
   }
 
   // ---- direct ---------------------------------------------------------------------------------------------------------
@@ -86,56 +162,96 @@ struct Quantized {
   }
 
   template <int T>
-  static PUNA_INLINE void direct_block(const Group& g, std::size_t at, int j, const ActBlock* const (&x)[T], std::size_t block,
+  static PUNA_INLINE void direct_block(const Rows& rows, int j, const ActBlock* const (&x)[T], std::size_t block,
                                        const float* scales, const float* mins, F (&acc)[T]) {
     I sums[T][parts][4];
     for (int i = 0; i < 4; ++i) {
       I low, high;
-      codes(g.rows + i, at, j, low, high);
+      codes(rows, i, j, low, high);
       for (int t = 0; t < T; ++t) {
         const std::int8_t* q = x[t][block].q;
         dot_block(low, high, A::splat16(q), A::splat16(q + 16), sums[t][0][i], sums[t][parts - 1][i]);
       }
     }
     for (int t = 0; t < T; ++t) {
-      I dots[parts];
-      for (int p = 0; p < parts; ++p) dots[p] = A::sums(sums[t][p][0], sums[t][p][1], sums[t][p][2], sums[t][p][3]);
-      acc[t] = accumulate(acc[t], dots, scales, mins, x[t][block]);
+      const ActBlock& a = x[t][block];
+      for (int p = 0; p < parts; ++p) {
+        const I dot = A::sums(sums[t][p][0], sums[t][p][1], sums[t][p][2], sums[t][p][3]);
+        acc[t] = scaled(acc[t], unbias(dot, correction(sum_of(a, p))), scales + p * R, F(a.d));
+      }
+      acc[t] = with_minimums(acc[t], mins, a);
     }
   }
 
   // A unit is not read in the order of its bytes, and R rows are that many streams: the hardware does not guess them.
-  static constexpr std::size_t prefetch_ahead = 512;
+  static constexpr std::size_t rows_ahead = 512;
   static PUNA_INLINE void prefetch(const Group& g, std::size_t at) {
     for (int i = 0; i < R; ++i)
       for (std::size_t line = 0; line < unit_bytes; line += 64) A::prefetch(g.rows[i] + at + line);
   }
 
   template <int T>
+  static PUNA_INLINE void take_tokens(const MatmulTile& tile, std::uint32_t first, const ActBlock* (&x)[T]) {
+    for (int t = 0; t < T; ++t)
+      x[t] = static_cast<const ActBlock*>(tile.acts) + (first + static_cast<unsigned>(t)) * tile.act_stride;
+  }
+
+  template <int T>
   static void direct(const MatmulTile& tile, std::uint32_t first_row, std::uint32_t first_token) {
     const Group g = group_at(tile, first_row);
     const ActBlock* x[T];
+    take_tokens<T>(tile, first_token, x);
     F acc[T];
-    for (int t = 0; t < T; ++t) {
-      x[t] = static_cast<const ActBlock*>(tile.acts) + (first_token + static_cast<unsigned>(t)) * tile.act_stride;
-      acc[t] = F(0.0f);
-    }
-    alignas(64) float scales[Step::blocks * parts * R];
-    alignas(64) float mins[Step::minimums ? Step::blocks * parts * R : R];
+    for (int t = 0; t < T; ++t) acc[t] = F(0.0f);
+    alignas(64) float scales[scale_floats];
+    alignas(64) float mins[minimum_floats];
     const std::size_t units = tile.columns / 32 / Step::blocks, bytes = units * unit_bytes;
     for (std::size_t u = 0; u < units; ++u) {
       const std::size_t at = u * unit_bytes;
       // Past the end of these rows the next group's begin.
-      const std::size_t ahead = at + prefetch_ahead;
+      const std::size_t ahead = at + rows_ahead;
       prefetch(g, ahead < bytes ? ahead : ahead - bytes + R * tile.weight_stride);
-      Step::template head<A>(g.rows, at, scales, mins);
+      const Rows rows{g.rows, at};
+      Step::template head<A>(rows, scales, mins);
       for (int j = 0; j < Step::blocks; ++j) {
         const int s = j * parts * R;
-        direct_block<T>(g, at, j, x, u * Step::blocks + static_cast<unsigned>(j), scales + s, Step::minimums ? mins + s : mins, acc);
+        direct_block<T>(rows, j, x, u * Step::blocks + static_cast<unsigned>(j), scales + s, Step::minimums ? mins + s : mins, acc);
       }
     }
     for (int t = 0; t < T; ++t)
       write(tile.y + (first_token + static_cast<unsigned>(t)) * tile.y_stride + first_row, acc[t], g.count);
+  }
+
+  // ---- packed ---------------------------------------------------------------------------------------------------------
+
+  static constexpr std::size_t packed_ahead = 3072;
+
+  template <int T>
+  static void packed(const MatmulTile& tile, std::uint32_t first_row, std::uint32_t first_token) {
+    const std::byte* unit = tile.weights + first_row * tile.weight_stride;
+    const ActBlock* x[T];
+    take_tokens<T>(tile, first_token, x);
+    F acc[1][T];
+    for (int t = 0; t < T; ++t) acc[0][t] = F(0.0f);
+    alignas(64) float scales[scale_floats];
+    alignas(64) float mins[minimum_floats];
+    const std::size_t units = tile.columns / 32 / Step::blocks;
+    for (std::size_t u = 0; u < units; ++u, unit += R * unit_bytes) {
+      for (std::size_t line = 0; line < R * unit_bytes; line += 64) A::prefetch_once(unit + packed_ahead + line);
+      const Packed source{unit};
+      Step::template head<A>(source, scales, mins);
+      for (int j = 0; j < Step::blocks; ++j) {
+        I low[4], high[4];
+        for (int i = 0; i < 4; ++i) codes(source, i, j, low[i], high[i]);
+        const auto vector = [&](int, int s) PUNA_LAMBDA_INLINE { return s < 4 ? low[s] : high[s - 4]; };
+        const int s = j * parts * R;
+        const float* const own_scales[1] = {scales + s};
+        const float* const own_mins[1] = {Step::minimums ? mins + s : mins};
+        block_times<1, T>(vector, own_scales, own_mins, x, u * Step::blocks + static_cast<unsigned>(j), acc);
+      }
+    }
+    for (int t = 0; t < T; ++t)
+      write(tile.y + (first_token + static_cast<unsigned>(t)) * tile.y_stride + first_row, acc[0][t], count_at(tile, first_row));
   }
 
   // ---- panel ----------------------------------------------------------------------------------------------------------
@@ -143,107 +259,124 @@ struct Quantized {
   // A block in scratch: eight vectors of codes (four of each row), then its scales, then its minimums.
   static constexpr std::size_t vector_bytes = R * 4;
   static constexpr std::size_t panel_bytes = vector_bytes * (8 + parts * (Step::minimums ? 2 : 1));
-  static constexpr std::size_t run_blocks = 32;  // unpacked at a time: a panel stays in the first-level cache
-  static_assert(panel_bytes <= 24 * 32 && run_blocks % Step::blocks == 0, "what matmul_scratch() counts on");
+  static constexpr std::size_t run_blocks = 32;  // unpacked at a time: the panels stay in a near cache
+  static constexpr int groups = A::panel_groups;
+  static_assert(groups * R <= 32 && panel_bytes <= 12 * vector_bytes && run_blocks % Step::blocks == 0,
+                "what matmul_scratch() counts on");
 
-  static void unpack(const Group& g, std::size_t unit, std::size_t units, std::byte* to) {
-    alignas(64) float scales[Step::blocks * parts * R];
-    alignas(64) float mins[Step::minimums ? Step::blocks * parts * R : R];
+  static void unpack_rows(const MatmulTile& tile, std::uint32_t first_row, std::size_t unit, std::size_t units, std::byte* to) {
+    const Group g = group_at(tile, first_row);
+    alignas(64) float scales[scale_floats];
+    alignas(64) float mins[minimum_floats];
     for (std::size_t u = unit; u < unit + units; ++u) {
-      Step::template head<A>(g.rows, u * unit_bytes, scales, mins);
+      const Rows rows{g.rows, u * unit_bytes};
+      Step::template head<A>(rows, scales, mins);
       for (int j = 0; j < Step::blocks; ++j, to += panel_bytes) {
         I low[4], high[4];
-        for (int i = 0; i < 4; ++i) codes(g.rows + i, u * unit_bytes, j, low[i], high[i]);
+        for (int i = 0; i < 4; ++i) codes(rows, i, j, low[i], high[i]);
         const Words<A> first = transpose<A>(low), second = transpose<A>(high);
         for (std::size_t i = 0; i < 4; ++i) {
           A::store(to + i * vector_bytes, first.w[i]);
           A::store(to + (4 + i) * vector_bytes, second.w[i]);
         }
-        std::memcpy(to + 8 * vector_bytes, scales + j * parts * R, parts * vector_bytes);
-        if constexpr (Step::minimums) std::memcpy(to + (8 + parts) * vector_bytes, mins + j * parts * R, parts * vector_bytes);
+        put_scales(to, scales, mins, j);
       }
     }
   }
-
-  // Steps of four elements that 16-bit sums of pairs can take.
-  static constexpr int steps_in_16bit() {
-    const int steps = 32767 / (2 * 127 * Step::largest);
-    return steps < 8 / parts ? steps : 8 / parts;
-  }
-
-  // Four or eight steps of a panel times T tokens.
-  template <int T>
-  static PUNA_INLINE void panel_dots(const std::byte* panel, int first, int last, const ActBlock* const (&x)[T], std::size_t block,
-                                     I (&dots)[T]) {
-    for (int t = 0; t < T; ++t) dots[t] = A::zero();
-    if constexpr (A::sums_16bit && !Step::signed_codes) {
-      constexpr int run = steps_in_16bit();
-      static_assert(run >= 1 && (8 / parts) % run == 0);
-      for (int s = first; s < last; s += run) {
-        I pairs[T];
-        for (int k = 0; k < run; ++k) {
-          const I w = A::load(panel + static_cast<std::size_t>(s + k) * vector_bytes);
-          for (int t = 0; t < T; ++t) {
-            const I p = A::pairs16(w, A::splat4(x[t][block].q + 4 * (s + k)));
-            pairs[t] = k == 0 ? p : A::add16(pairs[t], p);
-          }
+  static void unpack_packed(const MatmulTile& tile, std::uint32_t first_row, std::size_t unit, std::size_t units, std::byte* to) {
+    const std::byte* from = tile.weights + first_row * tile.weight_stride + unit * R * unit_bytes;
+    alignas(64) float scales[scale_floats];
+    alignas(64) float mins[minimum_floats];
+    for (std::size_t u = 0; u < units; ++u, from += R * unit_bytes) {
+      const Packed source{from};
+      Step::template head<A>(source, scales, mins);
+      for (int j = 0; j < Step::blocks; ++j, to += panel_bytes) {
+        for (int i = 0; i < 4; ++i) {
+          I low, high;
+          codes(source, i, j, low, high);
+          A::store(to + static_cast<unsigned>(i) * vector_bytes, low);
+          A::store(to + static_cast<unsigned>(4 + i) * vector_bytes, high);
         }
-        for (int t = 0; t < T; ++t) dots[t] = A::add32(dots[t], A::widen16(pairs[t]));
-      }
-    } else {
-      for (int s = first; s < last; ++s) {
-        const I w = A::load(panel + static_cast<std::size_t>(s) * vector_bytes);
-        for (int t = 0; t < T; ++t) dots[t] = A::template dot<Step::signed_codes>(dots[t], w, A::splat4(x[t][block].q + 4 * s));
+        put_scales(to, scales, mins, j);
       }
     }
   }
+  static PUNA_INLINE void put_scales(std::byte* block, const float* scales, const float* mins, int j) {
+    std::memcpy(block + 8 * vector_bytes, scales + j * parts * R, parts * vector_bytes);
+    if constexpr (Step::minimums) std::memcpy(block + (8 + parts) * vector_bytes, mins + j * parts * R, parts * vector_bytes);
+  }
 
-  template <int T>
-  static void panel_tile(const MatmulTile& tile, const std::byte* panel, std::size_t first_block, std::size_t blocks, float* y,
-                         std::uint32_t first_token, int count) {
+  struct Panels {  // of neighbouring groups, for a run of blocks
+    const std::byte* scratch;
+    std::size_t stride;  // from group to group
+    std::size_t first_block, blocks;
+    std::uint32_t row;
+    int last_count;  // rows of the last group
+  };
+
+  template <int G, int T>
+  static void panel_tile(const MatmulTile& tile, const Panels& p, std::uint32_t first_token) {
     const ActBlock* x[T];
-    F acc[T];
+    take_tokens<T>(tile, first_token, x);
+    F acc[G][T];
     for (int t = 0; t < T; ++t) {
-      x[t] = static_cast<const ActBlock*>(tile.acts) + (first_token + static_cast<unsigned>(t)) * tile.act_stride + first_block;
-      const float* from = y + static_cast<unsigned>(t) * tile.y_stride;
-      acc[t] = first_block == 0 ? F(0.0f) : count == R ? F::load_unaligned(from) : A::load_part(from, static_cast<std::size_t>(count));
-    }
-    for (std::size_t b = 0; b < blocks; ++b, panel += panel_bytes) {
-      I dots[parts][T];
-      for (int p = 0; p < parts; ++p) panel_dots<T>(panel, p * 8 / parts, (p + 1) * 8 / parts, x, b, dots[p]);
-      const float* scales = reinterpret_cast<const float*>(panel + 8 * vector_bytes);
-      for (int t = 0; t < T; ++t) {
-        I own[parts];
-        for (int p = 0; p < parts; ++p) own[p] = dots[p][t];
-        acc[t] = accumulate(acc[t], own, scales, scales + parts * R, x[t][b]);
+      x[t] += p.first_block;
+      for (int g = 0; g < G; ++g) {
+        const int count = g == G - 1 ? p.last_count : R;
+        const float* from = tile.y + (first_token + static_cast<unsigned>(t)) * tile.y_stride + p.row + static_cast<unsigned>(g * R);
+        acc[g][t] = p.first_block == 0 ? F(0.0f)
+                    : count == R       ? F::load_unaligned(from)
+                                       : A::load_part(from, static_cast<std::size_t>(count));
       }
     }
-    for (int t = 0; t < T; ++t) write(y + static_cast<unsigned>(t) * tile.y_stride, acc[t], count);
+    const std::byte* at = p.scratch;
+    for (std::size_t b = 0; b < p.blocks; ++b, at += panel_bytes) {
+      const auto vector = [at, stride = p.stride](int g, int s) PUNA_LAMBDA_INLINE {
+        return A::load(at + static_cast<unsigned>(g) * stride + static_cast<unsigned>(s) * vector_bytes);
+      };
+      const float* scales[G];
+      const float* mins[G];
+      for (int g = 0; g < G; ++g) {
+        scales[g] = reinterpret_cast<const float*>(at + static_cast<unsigned>(g) * p.stride + 8 * vector_bytes);
+        mins[g] = scales[g] + parts * R;
+      }
+      block_times<G, T>(vector, scales, mins, x, b, acc);
+    }
+    for (int t = 0; t < T; ++t)
+      for (int g = 0; g < G; ++g)
+        write(tile.y + (first_token + static_cast<unsigned>(t)) * tile.y_stride + p.row + static_cast<unsigned>(g * R), acc[g][t],
+              g == G - 1 ? p.last_count : R);
   }
 
-  template <int T>
-  static PUNA_INLINE void panel_tiles(const MatmulTile& tile, const std::byte* panel, std::size_t block, std::size_t blocks,
-                                      std::uint32_t row, std::uint32_t& token, int count) {
-    for (; token + T <= tile.tokens; token += T)
-      panel_tile<T>(tile, panel, block, blocks, tile.y + token * tile.y_stride + row, token, count);
-    if constexpr (T > 1) panel_tiles<T / 2>(tile, panel, block, blocks, row, token, count);
+  template <int G, int T>
+  static void panel_tiles(const MatmulTile& tile, const Panels& p, std::uint32_t token) {
+    for (; token + T <= tile.tokens; token += T) panel_tile<G, T>(tile, p, token);
+    if constexpr (T > 1) panel_tiles<G, T == 3 ? 2 : T / 2>(tile, p, token);
   }
 
-  static void panel(const MatmulTile& tile, std::uint32_t first_row) {
-    const Group g = group_at(tile, first_row);
+  static void panel(const MatmulTile& tile) {
     const std::size_t blocks = tile.columns / 32;
-    for (std::size_t b = 0; b < blocks; b += run_blocks) {
-      const std::size_t run = blocks - b < run_blocks ? blocks - b : run_blocks;
-      unpack(g, b / Step::blocks, run / Step::blocks, tile.scratch);
-      std::uint32_t token = 0;
-      panel_tiles<A::panel_tokens>(tile, tile.scratch, b, run, first_row, token, g.count);
+    for (std::uint32_t row = 0; row < tile.rows; row += groups * R) {
+      const int here = tile.rows - row > R ? groups : 1;
+      for (std::size_t b = 0; b < blocks; b += run_blocks) {
+        const std::size_t run = blocks - b < run_blocks ? blocks - b : run_blocks;
+        for (int g = 0; g < here; ++g)
+          (tile.pack ? unpack_packed : unpack_rows)(tile, row + static_cast<unsigned>(g * R), b / Step::blocks, run / Step::blocks,
+                                                    tile.scratch + static_cast<unsigned>(g) * run * panel_bytes);
+        const Panels p{tile.scratch, run * panel_bytes, b, run, row, count_at(tile, row + static_cast<unsigned>((here - 1) * R))};
+        if (here == groups) panel_tiles<groups, A::panel_tokens>(tile, p, 0);
+        else panel_tiles<1, A::panel_tokens>(tile, p, 0);
+      }
     }
   }
 
   static void matmul(const MatmulTile& tile) {
+    if (tile.tokens >= 4) return panel(tile);
     for (std::uint32_t row = 0; row < tile.rows; row += R) {
-      if (tile.tokens >= 4) {
-        panel(tile, row);
+      if (tile.pack) {
+        if (tile.tokens == 3) packed<3>(tile, row, 0);
+        else if (tile.tokens == 2) packed<2>(tile, row, 0);
+        else packed<1>(tile, row, 0);
         continue;
       }
       std::uint32_t token = 0;

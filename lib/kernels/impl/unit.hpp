@@ -34,7 +34,7 @@ void matmul(const MatmulTile& tile) {
 
 template <class A>
 constexpr Kernels make_table(Isa isa, std::string_view name) {
-  return {isa, name, matmul<A>, quantize<A>, rms_norm<A>, rope<A>, swiglu<A>, add<A>, half_row<A>, attend<A>,
+  return {isa, name, A::lanes, matmul<A>, quantize<A>, rms_norm<A>, rope<A>, swiglu<A>, add<A>, half_row<A>, attend<A>,
           &Encode<A>::table};
 }
 
