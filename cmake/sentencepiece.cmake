@@ -133,6 +133,10 @@ if(EXISTS "${_spm}/third_party/absl/strings/string_view.cc")  # 0.1.97 has its o
 endif()
 
 add_library(puna_sentencepiece OBJECT ${_spm_sources} ${_spm_protobuf})
+if(NOT MSVC)  # read once per model: small rather than fast
+    set_source_files_properties(${_spm_protobuf} "${_spm}/src/builtin_pb/sentencepiece.pb.cc"
+        "${_spm}/src/builtin_pb/sentencepiece_model.pb.cc" PROPERTIES COMPILE_OPTIONS -Os)
+endif()
 # Other namespaces, so that even a static consumer with its own protobuf, abseil or sentencepiece links.
 set(_spm_names google=puna_google absl=puna_absl sentencepiece=puna_sentencepiece Darts=puna_darts
     _USE_INTERNAL_STRING_VIEW)

@@ -121,6 +121,7 @@ struct Product {
   std::size_t rows, columns, tokens;
   const Acts& acts;
   std::size_t first_token = 0;
+  std::uint32_t pack = 0;
 
   void run(const puna::Kernels& kernels, float* y, std::size_t y_stride) const {
     const std::size_t bytes = puna::matmul_scratch(static_cast<std::uint32_t>(columns));
@@ -140,6 +141,7 @@ struct Product {
     tile.y = y;
     tile.y_stride = y_stride;
     tile.scratch = aligned;
+    tile.pack = pack;
     kernels.matmul(tile);
     for (std::size_t i = bytes; i < bytes + 64; ++i) REQUIRE(aligned[i] == std::byte{0xff});  // no more than it asked for
   }

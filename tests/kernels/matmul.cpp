@@ -1,11 +1,22 @@
 // The products: every type on every path that this machine has, against the plain loops and against double precision;
 // and promise 5, the same bits whatever the tile.
 #include "cases.hpp"
+#include "puna/tensor/pack.hpp"
 
 using namespace puna;
 using namespace puna_test;
 
 namespace {
+
+std::vector<std::byte> packed_rows(DType type, const std::vector<std::byte>& weights, std::size_t rows, std::size_t columns,
+                                   std::uint32_t R) {
+  const std::size_t bytes = row_bytes(type, columns);
+  std::vector<std::byte> out(static_cast<std::size_t>(packed_bytes(type, rows, columns, R)));
+  for (std::size_t r = 0; r < rows; r += R)
+    pack_group(type, &weights[r * bytes], bytes, static_cast<std::uint32_t>(std::min<std::size_t>(R, rows - r)), columns, R,
+               &out[r * bytes]);
+  return out;
+}
 
 // Not a whole number of runs, nor of vectors where a type allows it.
 std::size_t columns_for(DType type) { return info(type).block == 256 ? 1280 : info(type).block == 32 ? 1184 : 1187; }
@@ -200,6 +211,51 @@ TEST_CASE("matmul takes weights at any address and writes only its outputs") {
             for (std::size_t i = rows; i < rows + 3; ++i) CHECK(y[t * (rows + 3) + i] == -7.0f);
           }
         }
+      }
+    }
+  });
+}
+
+TEST_CASE("packed rows decode to the rows that they were, block for block") {
+  for (const DType type : all_types) {
+    if (!info(type).quantized()) continue;
+    CAPTURE(name_of(type));
+    const std::size_t rows = 21, columns = info(type).block == 256 ? 768 : 96, bytes = row_bytes(type, columns);
+    const auto weights = random_rows(type, rows, columns, 71);
+    for (const std::uint32_t R : {4u, 8u, 16u}) {
+      const auto packed = packed_rows(type, weights, rows, columns, R);
+      const Matrix m{type, packed.data(), static_cast<std::uint32_t>(rows), static_cast<std::uint32_t>(columns), bytes, R};
+      for (std::size_t r = 0; r < rows; ++r) {
+        std::vector<std::byte> back(bytes);
+        for (std::size_t b = 0; b < columns / info(type).block; ++b)
+          unpack_block(type, m.row(r / R * R), R, static_cast<std::uint32_t>(r % R), b, &back[b * info(type).block_bytes]);
+        CHECK(std::memcmp(back.data(), &weights[r * bytes], bytes) == 0);
+        std::vector<float> is(columns), was(columns);
+        decode_matrix_row(m, r, is.data());
+        decode_row(type, &weights[r * bytes], was.data(), columns);
+        CHECK(std::memcmp(is.data(), was.data(), columns * sizeof(float)) == 0);
+      }
+    }
+  }
+}
+
+TEST_CASE("matmul gives the same bits from packed rows as from stored ones") {
+  on_every_isa([](const Kernels& k) {
+    for (const DType type : all_types) {
+      if (!info(type).quantized()) continue;
+      CAPTURE(name_of(type));
+      for (const std::size_t columns : {info(type).block == 256 ? std::size_t{256} : 32, std::size_t{1280}}) {
+        const std::size_t most = 37, bytes = row_bytes(type, columns);
+        const auto weights = random_rows(type, most, columns, 81);
+        const auto packed = packed_rows(type, weights, most, columns, k.pack_rows);
+        const Acts acts = make_acts(type, 14, columns, 82);
+        for (const std::size_t rows : {1, 4, 7, 8, 9, 16, 17, 32, 33, 37})
+          for (const std::size_t tokens : {1, 2, 3, 4, 5, 6, 7, 14}) {
+            const auto stored = Product{type, weights.data(), bytes, rows, columns, tokens, acts}.run(k);
+            const auto mine = Product{type, packed.data(), bytes, rows, columns, tokens, acts, 0, k.pack_rows}.run(k);
+            CHECK_MESSAGE(std::memcmp(stored.data(), mine.data(), stored.size() * sizeof(float)) == 0,
+                          columns << " " << rows << "x" << tokens);
+          }
       }
     }
   });

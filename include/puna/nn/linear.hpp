@@ -17,9 +17,16 @@ struct Product {
   float* add_to;  // [T][w->rows], += y when not null: the residual stream
 };
 
-// Rows and tokens of a tile: small enough that a step's budget is kept, large enough that unpacked weights are reused.
 inline constexpr std::uint32_t linear_rows = 32;
-inline constexpr std::uint32_t linear_tokens = 32;
+
+// Tokens of a tile: few enough that a step's budget is kept (some tenths of a millisecond), as many as that allows, so that
+// weights are unpacked seldom; whole register tiles of 3, 4, 6 or 8 tokens.
+inline std::uint32_t linear_tile_tokens(const Matrix& w, std::uint32_t T) {
+  const std::uint64_t products = info(w.type).quantized() ? 26u << 20 : 6u << 20;
+  const std::uint64_t fitting = products / (std::uint64_t{linear_rows} * std::max(w.columns, 1u));
+  const auto tokens = static_cast<std::uint32_t>(std::clamp<std::uint64_t>(fitting / 48 * 48, 48, 240));
+  return std::min(tokens, std::max(T, 1u));
+}
 
 // Few tokens: weights stream by once, so a tile is a stretch of memory (128 KiB) long enough for the prefetchers to settle,
 // and every worker gets as many tiles.
@@ -36,7 +43,8 @@ inline std::uint32_t linear_tile_rows(const Matrix& w, std::uint32_t T, std::uin
 // Products of the same rows, as one operation.
 inline void linear(const Compute& c, const Rows& x, std::uint32_t T, std::initializer_list<Product> products) {
   if (c.observer) c.observer->see(c, x, T, products);
-  const std::uint32_t token_tiles = (T + linear_tokens - 1) / linear_tokens;
+  const std::uint32_t tile_tokens = linear_tile_tokens(*products.begin()->w, T);  // their rows are as long
+  const std::uint32_t token_tiles = (T + tile_tokens - 1) / tile_tokens;
   std::uint32_t row_tiles = 0;
   const auto rows_of = [&](const Matrix& w) { return linear_tile_rows(w, T, c.pass.width()); };
   std::uint64_t work = 0;
@@ -48,8 +56,8 @@ inline void linear(const Compute& c, const Rows& x, std::uint32_t T, std::initia
   // Token tiles are innermost, so that a row tile's weights are still in the cache for the next tokens.
   c.pass(row_tiles * token_tiles, work, [&](std::uint32_t tile, std::uint32_t worker) {
     std::uint32_t row_tile = tile / token_tiles;
-    const std::uint32_t t0 = tile % token_tiles * linear_tokens;
-    const std::uint32_t tokens = std::min(linear_tokens, T - t0);
+    const std::uint32_t t0 = tile % token_tiles * tile_tokens;
+    const std::uint32_t tokens = std::min(tile_tokens, T - t0);
     const Product* p = products.begin();
     std::uint32_t tile_rows;
     for (;; ++p) {

@@ -97,7 +97,7 @@ void float_group(const FloatRows& p, std::uint32_t row, std::uint32_t token) {
 template <class A, class Stored, int T>
 PUNA_INLINE void float_tokens(const FloatRows& p, std::uint32_t row, std::uint32_t token, std::uint32_t end) {
   for (; token + T <= end; token += T) float_group<A, Stored, A::tile_rows, T>(p, row, token);
-  if constexpr (T > 1) float_tokens<A, Stored, T - 1>(p, row, token, end);
+  if constexpr (T > 1) float_tokens<A, Stored, T % 2 ? 1 : T / 2>(p, row, token, end);
 }
 
 // One token. Rows of a few kilobytes are too short for the hardware's prefetcher to follow several side by side: then

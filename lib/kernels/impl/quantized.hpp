@@ -3,8 +3,8 @@
 // For each output: an exact integer dot product per scale, converted to float, then one chain of fused multiply-adds over
 // the blocks in ascending order. The order depends on nothing else, so all ways below give the same bits:
 //   panel   many tokens: a run of blocks of two groups of rows is unpacked to scratch, four codes of each row side by side
-//   packed  few tokens and packed rows: the same products, from codes that are unpacked as they are read
-//   direct  few tokens and rows as stored: codes multiplied along the row, lanes summed across
+//   packed  one or two tokens and packed rows: the same products, from codes that are unpacked as they are read
+//   direct  one token and rows as stored: codes multiplied along the row, lanes summed across
 #pragma once
 
 #include "kernels/impl/types.hpp"
@@ -95,6 +95,8 @@ struct Quantized {
     if constexpr (A::sums_16bit && !Step::signed_codes) {
       constexpr int run = steps_in_16bit();
       static_assert(run >= 1 && (8 / parts) % run == 0);
+      for (int g = 0; g < G; ++g)
+        for (int t = 0; t < T; ++t) sums[g][t] = A::zero();
       for (int s = first; s < last; s += run) {
         I pairs[G][T];
         for (int k = 0; k < run; ++k) {
@@ -110,8 +112,7 @@ struct Quantized {
           }
         }
         for (int g = 0; g < G; ++g)
-          for (int t = 0; t < T; ++t)
-            sums[g][t] = s == first ? A::widen16(pairs[g][t]) : A::add32(sums[g][t], A::widen16(pairs[g][t]));
+          for (int t = 0; t < T; ++t) sums[g][t] = A::add32(sums[g][t], A::widen16(pairs[g][t]));
       }
     } else {
       for (int g = 0; g < G; ++g)
@@ -161,26 +162,19 @@ struct Quantized {
     }
   }
 
-  template <int T>
-  static PUNA_INLINE void direct_block(const Rows& rows, int j, const ActBlock* const (&x)[T], std::size_t block,
-                                       const float* scales, const float* mins, F (&acc)[T]) {
-    I sums[T][parts][4];
+  static PUNA_INLINE F direct_block(const Rows& rows, int j, const ActBlock& x, const float* scales, const float* mins, F acc) {
+    I sums[parts][4];
+    const I low_half = A::splat16(x.q), high_half = A::splat16(x.q + 16);
     for (int i = 0; i < 4; ++i) {
       I low, high;
       codes(rows, i, j, low, high);
-      for (int t = 0; t < T; ++t) {
-        const std::int8_t* q = x[t][block].q;
-        dot_block(low, high, A::splat16(q), A::splat16(q + 16), sums[t][0][i], sums[t][parts - 1][i]);
-      }
+      dot_block(low, high, low_half, high_half, sums[0][i], sums[parts - 1][i]);
     }
-    for (int t = 0; t < T; ++t) {
-      const ActBlock& a = x[t][block];
-      for (int p = 0; p < parts; ++p) {
-        const I dot = A::sums(sums[t][p][0], sums[t][p][1], sums[t][p][2], sums[t][p][3]);
-        acc[t] = scaled(acc[t], unbias(dot, correction(sum_of(a, p))), scales + p * R, F(a.d));
-      }
-      acc[t] = with_minimums(acc[t], mins, a);
+    for (int p = 0; p < parts; ++p) {
+      const I dot = A::sums(sums[p][0], sums[p][1], sums[p][2], sums[p][3]);
+      acc = scaled(acc, unbias(dot, correction(sum_of(x, p))), scales + p * R, F(x.d));
     }
+    return with_minimums(acc, mins, x);
   }
 
   // A unit is not read in the order of its bytes, and R rows are that many streams: the hardware does not guess them.
@@ -196,13 +190,10 @@ struct Quantized {
       x[t] = static_cast<const ActBlock*>(tile.acts) + (first + static_cast<unsigned>(t)) * tile.act_stride;
   }
 
-  template <int T>
-  static void direct(const MatmulTile& tile, std::uint32_t first_row, std::uint32_t first_token) {
+  static void direct(const MatmulTile& tile, std::uint32_t first_row) {
     const Group g = group_at(tile, first_row);
-    const ActBlock* x[T];
-    take_tokens<T>(tile, first_token, x);
-    F acc[T];
-    for (int t = 0; t < T; ++t) acc[t] = F(0.0f);
+    const auto* x = static_cast<const ActBlock*>(tile.acts);
+    F acc(0.0f);
     alignas(64) float scales[scale_floats];
     alignas(64) float mins[minimum_floats];
     const std::size_t units = tile.columns / 32 / Step::blocks, bytes = units * unit_bytes;
@@ -213,13 +204,10 @@ struct Quantized {
       prefetch(g, ahead < bytes ? ahead : ahead - bytes + R * tile.weight_stride);
       const Rows rows{g.rows, at};
       Step::template head<A>(rows, scales, mins);
-      for (int j = 0; j < Step::blocks; ++j) {
-        const int s = j * parts * R;
-        direct_block<T>(rows, j, x, u * Step::blocks + static_cast<unsigned>(j), scales + s, Step::minimums ? mins + s : mins, acc);
-      }
+      for (int j = 0; j < Step::blocks; ++j, ++x)
+        acc = direct_block(rows, j, *x, scales + j * parts * R, Step::minimums ? mins + j * parts * R : mins, acc);
     }
-    for (int t = 0; t < T; ++t)
-      write(tile.y + (first_token + static_cast<unsigned>(t)) * tile.y_stride + first_row, acc[t], g.count);
+    write(tile.y + first_row, acc, g.count);
   }
 
   // ---- packed ---------------------------------------------------------------------------------------------------------
@@ -227,10 +215,10 @@ struct Quantized {
   static constexpr std::size_t packed_ahead = 3072;
 
   template <int T>
-  static void packed(const MatmulTile& tile, std::uint32_t first_row, std::uint32_t first_token) {
+  static void packed(const MatmulTile& tile, std::uint32_t first_row) {
     const std::byte* unit = tile.weights + first_row * tile.weight_stride;
     const ActBlock* x[T];
-    take_tokens<T>(tile, first_token, x);
+    take_tokens<T>(tile, 0, x);
     F acc[1][T];
     for (int t = 0; t < T; ++t) acc[0][t] = F(0.0f);
     alignas(64) float scales[scale_floats];
@@ -251,7 +239,7 @@ struct Quantized {
       }
     }
     for (int t = 0; t < T; ++t)
-      write(tile.y + (first_token + static_cast<unsigned>(t)) * tile.y_stride + first_row, acc[0][t], count_at(tile, first_row));
+      write(tile.y + static_cast<unsigned>(t) * tile.y_stride + first_row, acc[0][t], count_at(tile, first_row));
   }
 
   // ---- panel ----------------------------------------------------------------------------------------------------------
@@ -311,7 +299,7 @@ struct Quantized {
     std::size_t stride;  // from group to group
     std::size_t first_block, blocks;
     std::uint32_t row;
-    int last_count;  // rows of the last group
+    int counts[groups];  // rows of each group that are to be written
   };
 
   template <int G, int T>
@@ -322,11 +310,12 @@ struct Quantized {
     for (int t = 0; t < T; ++t) {
       x[t] += p.first_block;
       for (int g = 0; g < G; ++g) {
-        const int count = g == G - 1 ? p.last_count : R;
+        const int count = p.counts[g];
         const float* from = tile.y + (first_token + static_cast<unsigned>(t)) * tile.y_stride + p.row + static_cast<unsigned>(g * R);
         acc[g][t] = p.first_block == 0 ? F(0.0f)
                     : count == R       ? F::load_unaligned(from)
-                                       : A::load_part(from, static_cast<std::size_t>(count));
+                                       : count            ? A::load_part(from, static_cast<std::size_t>(count))
+                                       : F(0.0f);
       }
     }
     const std::byte* at = p.scratch;
@@ -344,14 +333,15 @@ struct Quantized {
     }
     for (int t = 0; t < T; ++t)
       for (int g = 0; g < G; ++g)
-        write(tile.y + (first_token + static_cast<unsigned>(t)) * tile.y_stride + p.row + static_cast<unsigned>(g * R), acc[g][t],
-              g == G - 1 ? p.last_count : R);
+        if (p.counts[g])
+          write(tile.y + (first_token + static_cast<unsigned>(t)) * tile.y_stride + p.row + static_cast<unsigned>(g * R), acc[g][t],
+                p.counts[g]);
   }
 
   template <int G, int T>
   static void panel_tiles(const MatmulTile& tile, const Panels& p, std::uint32_t token) {
     for (; token + T <= tile.tokens; token += T) panel_tile<G, T>(tile, p, token);
-    if constexpr (T > 1) panel_tiles<G, T == 3 ? 2 : T / 2>(tile, p, token);
+    if constexpr (T > 1) panel_tiles<G, T % 2 ? 1 : T / 2>(tile, p, token);
   }
 
   static void panel(const MatmulTile& tile) {
@@ -363,25 +353,20 @@ struct Quantized {
         for (int g = 0; g < here; ++g)
           (tile.pack ? unpack_packed : unpack_rows)(tile, row + static_cast<unsigned>(g * R), b / Step::blocks, run / Step::blocks,
                                                     tile.scratch + static_cast<unsigned>(g) * run * panel_bytes);
-        const Panels p{tile.scratch, run * panel_bytes, b, run, row, count_at(tile, row + static_cast<unsigned>((here - 1) * R))};
-        if (here == groups) panel_tiles<groups, A::panel_tokens>(tile, p, 0);
-        else panel_tiles<1, A::panel_tokens>(tile, p, 0);
+        // A group alone at the end is paired with itself, and its twin's results are dropped.
+        Panels p{tile.scratch, here > 1 ? run * panel_bytes : 0, b, run, row, {}};
+        for (int g = 0; g < here; ++g) p.counts[g] = count_at(tile, row + static_cast<unsigned>(g * R));
+        panel_tiles<groups, A::panel_tokens>(tile, p, 0);
       }
     }
   }
 
   static void matmul(const MatmulTile& tile) {
-    if (tile.tokens >= 4) return panel(tile);
+    if (tile.tokens > (tile.pack ? 2 : 1)) return panel(tile);
     for (std::uint32_t row = 0; row < tile.rows; row += R) {
-      if (tile.pack) {
-        if (tile.tokens == 3) packed<3>(tile, row, 0);
-        else if (tile.tokens == 2) packed<2>(tile, row, 0);
-        else packed<1>(tile, row, 0);
-        continue;
-      }
-      std::uint32_t token = 0;
-      if (tile.tokens >= 2) direct<2>(tile, row, 0), token = 2;
-      if (token < tile.tokens) direct<1>(tile, row, token);
+      if (!tile.pack) direct(tile, row);
+      else if (tile.tokens == 2) packed<2>(tile, row);
+      else packed<1>(tile, row);
     }
   }
 };
