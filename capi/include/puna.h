@@ -150,9 +150,6 @@ typedef struct puna_session_options {
   uint32_t max_logits;     /* rows of logits kept per feed; 0: one per sequence */
   int32_t cache_type;      /* PUNA_CACHE_...; default f16 */
   int32_t threads;         /* 0: the runtime's */
-  uint32_t speculate;      /* guesses that a generation may compute in one pass, at most 64; default 0: no speculation.
-                              Takes speculate + 1 rows of logits and 12 bytes per token of the context (rounded up to a
-                              power of two, at most 65536 tokens), now and in the forecast */
 } puna_session_options;
 PUNA_API void PUNA_CALL puna_session_options_init(puna_session_options* options, size_t size);
 
@@ -195,19 +192,7 @@ typedef struct puna_generate_options {
   void* progress_user;
   puna_token_fn on_token;   /* each drawn token, also those whose text is still incomplete */
   void* on_token_user;
-  int32_t speculate;        /* PUNA_SPECULATE_...; the session must have been made with room for it */
-  uint32_t draft_sequence;  /* of the draft session; what it holds is replaced, as far as it differs */
-  puna_session* draft;      /* for PUNA_SPECULATE_DRAFT: a session on a small model with the same tokenizer. Used, not
-                               owned: one generation at a time. Its context should be as long */
 } puna_generate_options;
-/* Speculation guesses tokens and computes several in one pass. It never changes what comes out: the sampler draws each
- * token as ever, from the same logits and with the same number of its stream, and a guess counts only if it is what was
- * drawn. So text, callbacks, log-probabilities and endings are those without it, greedy or sampled. How many tokens are
- * guessed is chosen by what was measured; where it does not pay it is off, and is tried again now and then. A draft
- * follows the sampler; where that has a callback (which it must not see), the draft guesses greedily. */
-#define PUNA_SPECULATE_NONE ((int32_t)0)
-#define PUNA_SPECULATE_SUFFIX ((int32_t)1)  /* what followed the same tokens before, in the sequence: no second model */
-#define PUNA_SPECULATE_DRAFT ((int32_t)2)
 #define PUNA_GENERATE_IGNORE_EOS ((uint32_t)1)
 #define PUNA_GENERATE_NO_BOS ((uint32_t)2)         /* default: BOS when the sequence is empty and the model wants one */
 #define PUNA_GENERATE_PARSE_SPECIAL ((uint32_t)4)  /* "<s>" and the like in the prompt become their tokens */
@@ -225,8 +210,6 @@ typedef struct puna_generate_result {
   uint32_t tokens;        /* drawn; an end-of-sequence token that ended it is not counted */
   double prompt_ms;
   double decode_ms;
-  uint32_t proposed;      /* guesses of speculation that were computed */
-  uint32_t accepted;      /* those of them that were drawn */
 } puna_generate_result;
 
 /* Continues a sequence: the prompt's tokens are appended, then tokens are drawn; text arrives in whole characters.
@@ -351,6 +334,11 @@ typedef struct puna_model_info {
   uint64_t weight_bytes;   /* of the tensors, as stored */
   double norm_epsilon;
   double rope_theta;
+  /* Of a model that is open; what a token costs is 2 operations per weight of the layers, and of the head where its logits
+   * are wanted. */
+  uint64_t decode_bytes;   /* of the weights that every decoded token reads */
+  uint64_t layer_weights;
+  uint64_t head_weights;
 } puna_model_info;
 PUNA_API int32_t PUNA_CALL puna_model_get_info(const puna_model* model, puna_model_info* out, size_t size, puna_error* error);
 
@@ -360,7 +348,9 @@ PUNA_API const char* PUNA_CALL puna_model_metadata_key(const puna_model* model, 
 PUNA_API const char* PUNA_CALL puna_model_metadata_value(const puna_model* model, size_t index);
 PUNA_API const char* PUNA_CALL puna_model_metadata_find(const puna_model* model, const char* key);
 
-/* A forecast from the header alone: nothing large is allocated or read. */
+/* A forecast from the header alone: nothing large is allocated or read of the model. The times are estimates from a short
+ * measurement of this machine with one thread per core (a tenth of a second and 64 MB for a while), made only for callers
+ * that know the fields; 0: not known. */
 typedef struct puna_plan {
   uint32_t struct_size;
   uint32_t reserved;
@@ -370,10 +360,32 @@ typedef struct puna_plan {
   uint64_t cache_bytes;
   uint64_t workspace_bytes;
   uint64_t disk_bytes;
+  double load_ms;                   /* of a file that is in the system's cache */
+  double prompt_tokens_per_second;
+  double decode_tokens_per_second;  /* one token after the other, a short text */
 } puna_plan;
 PUNA_API int32_t PUNA_CALL puna_plan_generate(const puna_source* source, const puna_model_options* model_options,
                                               const puna_session_options* session_options, puna_plan* out, size_t size,
                                               puna_error* error);
+
+/* What this machine reaches at this moment with the runtime's threads, in loops that do nothing else: the limits of decoding
+ * and of prompts. Others on the machine take their share, so hold work only against figures of the same second. */
+typedef struct puna_machine_speed {
+  uint32_t struct_size;
+  int32_t threads;
+  double read_bytes;          /* a second */
+  double int8_operations;     /* a second, a multiply-add being two, by the kernels' own instruction; 0: they have none */
+  double fp32_operations;
+  char int8_instruction[32];
+  char fp32_instruction[32];
+} puna_machine_speed;
+#define PUNA_PROBE_READ 1u
+#define PUNA_PROBE_INT8 2u
+#define PUNA_PROBE_FP32 4u
+/* About max_ms for each of `figures` (their sum; 0: all); the others are 0. With a model: its runtime, reading the weights
+ * that a decoded token reads, in order (runtime is then NULL); else a buffer of 64 MB. */
+PUNA_API int32_t PUNA_CALL puna_machine_probe(puna_runtime* runtime, const puna_model* model, uint32_t figures, double max_ms,
+                                              puna_machine_speed* out, size_t size, puna_error* error);
 
 /* What a file holds, by its header: any GGUF, safetensors or torch file, of known architecture or not. */
 typedef struct puna_tensor_info {

@@ -3,6 +3,7 @@
 
 #include "border.hpp"
 #include "job.hpp"
+#include "puna/infer/probe.hpp"
 #include "puna/infer/synthetic.hpp"
 #include "session.hpp"
 #include "source.hpp"
@@ -116,6 +117,27 @@ puna_model* model_handle(std::shared_ptr<const puna::Model> model) {
   return handle.release();
 }
 
+// Time by the limits of the machine, and the share of them that the kernels usually reach. Unknown stays 0.
+void forecast_times(const puna::WeightPlan& held, puna_plan& plan) {
+  constexpr double read_share = 0.85, int8_share = 0.4, fp32_share = 0.7, copy_share = 0.3, thin_share = 0.5;
+  puna::MachineSpeed speed;
+  try {
+    puna::Runtime runtime;
+    speed = puna::probe_machine(runtime, nullptr, 0.01);
+  } catch (const puna::Error&) {
+    return;  // no memory to measure with
+  } catch (const std::bad_alloc&) {
+    return;
+  }
+  const puna::ModelWork work = puna::model_work(held);
+  const double weights = static_cast<double>(work.layer_weights + work.head_weights);
+  const double arithmetic = held.quantized && speed.int8_ops > 0 ? speed.int8_ops * int8_share : speed.fp32_ops * fp32_share;
+  plan.load_ms = 1e3 * static_cast<double>(plan.copied_bytes) / (speed.read_bytes * copy_share);
+  plan.prompt_tokens_per_second = arithmetic / (2.0 * static_cast<double>(work.layer_weights));
+  plan.decode_tokens_per_second = std::min(speed.read_bytes * read_share / static_cast<double>(work.decode_bytes),
+                                           arithmetic * thin_share / (2 * weights));
+}
+
 puna_model_info model_info(const puna::Config& c) {
   puna_model_info info{};
   info.dim = c.D, info.ffn_dim = c.F, info.layers = c.N, info.heads = c.H, info.kv_heads = c.K, info.head_dim = c.E;
@@ -174,6 +196,10 @@ int32_t PUNA_CALL puna_model_get_info(const puna_model* model, puna_model_info* 
     info.tied = m.tied();
     info.parameters = m.parameters();
     info.weight_bytes = m.weight_bytes();
+    const puna::ModelWork work = puna::model_work(m.params());
+    info.decode_bytes = work.decode_bytes;
+    info.layer_weights = work.layer_weights;
+    info.head_weights = work.head_weights;
     capi::write_output(out, size, info, "out");
   });
 }
@@ -214,6 +240,7 @@ int32_t PUNA_CALL puna_plan_generate(const puna_source* source, const puna_model
     plan.workspace_bytes = session.workspace_bytes;
     plan.memory_bytes = plan.weight_bytes + plan.cache_bytes + plan.workspace_bytes;
     for (const auto& file : weights->files()) plan.disk_bytes += file->size();
+    if (size > offsetof(puna_plan, load_ms)) forecast_times(held, plan);
     capi::write_output(out, size, plan, "out");
   });
 }

@@ -13,10 +13,13 @@ std::string bytes(std::uint64_t n) {
                         : fmt::format("{:.1f} MB", static_cast<double>(n) / 1e6);
 }
 
+// Times are forecast together, or not at all.
+Json known(double value, const puna_plan& plan) { return plan.decode_tokens_per_second > 0 ? Json(value) : Json(nullptr); }
+
 }  // namespace
 
 int run_plan(const Arguments& arguments) {
-  CommandLine line("plan", "Memory and disk that a task will need, told from the header before anything is allocated.",
+  CommandLine line("plan", "Memory, disk and time that a task will need, told from the header before anything is allocated.",
                    "  puna plan -m llama.gguf --task generate --context 4096\n"
                    "  puna plan --synthetic 7b --type q4_0\n"
                    "  puna plan -m llama-f16.gguf --task quantize --type q4_k_m");
@@ -47,12 +50,19 @@ int run_plan(const Arguments& arguments) {
                 {"copied_bytes", plan.copied_bytes},
                 {"cache_bytes", plan.cache_bytes},
                 {"workspace_bytes", plan.workspace_bytes},
-                {"disk_bytes", plan.disk_bytes}});
-  else
+                {"disk_bytes", plan.disk_bytes},
+                {"load_ms", known(plan.load_ms, plan)},
+                {"prompt_tps", known(plan.prompt_tokens_per_second, plan)},
+                {"decode_tps", known(plan.decode_tokens_per_second, plan)}});
+  else {
     write_out(fmt::format("memory     {}\n  weights  {} ({} copied, the rest mapped from the file)\n  cache    {}\n"
                           "  work     {}\ndisk       {}\n",
                           bytes(plan.memory_bytes), bytes(plan.weight_bytes), bytes(plan.copied_bytes),
                           bytes(plan.cache_bytes), bytes(plan.workspace_bytes), bytes(plan.disk_bytes)));
+    if (plan.decode_tokens_per_second > 0)
+      write_out(fmt::format("time       about {:.0f} ms to load, {:.3g} tokens/s of a prompt, {:.3g} tokens/s decoding\n",
+                            plan.load_ms, plan.prompt_tokens_per_second, plan.decode_tokens_per_second));
+  }
   return exit_ok;
 }
 

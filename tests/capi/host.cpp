@@ -179,6 +179,46 @@ TEST_CASE("a limit of exactly the forecast is enough to load and generate, a byt
   CHECK(run(plan.memory_bytes - 1) == PUNA_E_MEMORY);
 }
 
+TEST_CASE("a probe of the machine fills what was asked for, and a plan its times, for callers that know them") {
+  const std::string path = fixture("tiny/model.gguf").string();
+  const Model model = open_model(path);
+  puna_machine_speed speed;
+  PUNA_OKAY(puna_machine_probe(nullptr, model.get(), 0, 1, &speed, sizeof speed, e));
+  CHECK(speed.threads > 0);
+  CHECK(speed.read_bytes > 0);
+  CHECK(speed.fp32_operations > 0);
+  CHECK(std::strlen(speed.fp32_instruction) > 0);
+  CHECK((speed.int8_operations > 0) == (std::strlen(speed.int8_instruction) > 0));
+  PUNA_OKAY(puna_machine_probe(nullptr, nullptr, PUNA_PROBE_FP32, 1, &speed, sizeof speed, e));
+  CHECK(speed.fp32_operations > 0);
+  CHECK(speed.read_bytes == 0);
+  CHECK(speed.int8_operations == 0);
+  Error error;
+  CHECK(puna_machine_probe(nullptr, nullptr, 8, 1, &speed, sizeof speed, &error) == PUNA_E_UNSUPPORTED);
+  CHECK(puna_machine_probe(nullptr, nullptr, 0, 0, &speed, sizeof speed, &error) == PUNA_E_ARGUMENT);
+  CHECK(puna_machine_probe(nullptr, nullptr, 0, 1, nullptr, sizeof speed, &error) == PUNA_E_ARGUMENT);
+
+  puna_source source;
+  puna_source_init(&source, sizeof source);
+  source.path = path.c_str();
+  puna_plan plan;
+  PUNA_OKAY(puna_plan_generate(&source, nullptr, nullptr, &plan, sizeof plan, e));
+  CHECK(plan.load_ms >= 0);
+  CHECK(plan.prompt_tokens_per_second > 0);
+  CHECK(plan.decode_tokens_per_second > 0);
+  const puna_plan whole = plan;
+  plan.load_ms = -1;
+  PUNA_OKAY(puna_plan_generate(&source, nullptr, nullptr, &plan, offsetof(puna_plan, load_ms), e));
+  CHECK(plan.memory_bytes == whole.memory_bytes);
+  CHECK(plan.load_ms == -1);  // an older caller's memory ends before it
+
+  puna_model_info info;
+  PUNA_OKAY(puna_model_get_info(model.get(), &info, sizeof info, e));
+  const uint64_t d = info.dim, kv = uint64_t{info.kv_heads} * info.head_dim, q = uint64_t{info.heads} * info.head_dim;
+  CHECK(info.layer_weights == info.layers * (2 * d * q + 2 * d * kv + 3 * d * info.ffn_dim));
+  CHECK(info.head_weights == d * info.vocab);
+}
+
 TEST_CASE("the same model from a path, memory, a descriptor and a callback gives the same text") {
   const fs::path path = fixture("tiny/model.gguf");
   const auto bytes = read_file(path);

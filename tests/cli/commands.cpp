@@ -226,8 +226,12 @@ TEST_CASE("inspect tells a file by its header") {
 TEST_CASE("plan says what generate will take") {
   const std::string model = fixture("tiny/model.gguf").string();
   const Json json = run({"plan", "-m", model, "--task", "generate", "--json"}).json();
-  CHECK(keys(json) == std::vector<std::string>{"cache_bytes", "copied_bytes", "disk_bytes", "memory_bytes",
-                                               "weight_bytes", "workspace_bytes"});
+  CHECK(keys(json) == std::vector<std::string>{"cache_bytes", "copied_bytes", "decode_tps", "disk_bytes",
+                                               "load_ms", "memory_bytes", "prompt_tps", "weight_bytes",
+                                               "workspace_bytes"});
+  CHECK(json["load_ms"].get<double>() >= 0);
+  CHECK(json["prompt_tps"].get<double>() > 0);
+  CHECK(json["decode_tps"].get<double>() > 0);
   CHECK(json["disk_bytes"] == fs::file_size(model));
   const Json longer = run({"plan", "-m", model, "--context", "4096", "--json"}).json();
   const Json exact = run({"plan", "-m", model, "--context", "4096", "--cache", "f32", "--json"}).json();
@@ -257,6 +261,17 @@ TEST_CASE("bench measures, and version knows itself") {
     CHECK(json[std::string(key) + "_max"].get<double>() >= median);
   }
   CHECK(json["threads"] == 1);
+  for (const char* key : {"read_gbs", "decode_of_read", "peak_gops", "prompt_of_peak", "decode_bytes", "prompt_operations"})
+    CHECK(json[key].get<double>() > 0);
+  CHECK(!json["peak_instruction"].get<std::string>().empty());
+  // 5 layers of 45,312 weights and the head, which a prompt needs once: two operations each.
+  const Json story = run({"bench", "--synthetic", "260k", "--type", "f16", "-p", "3", "-n", "2", "--reps", "1", "--probe-ms",
+                          "0", "--json"})
+                         .json();
+  CHECK(story["prompt_operations"].get<double>() == 2 * (3 * 5 * 45312.0 + 512 * 64));
+  CHECK(story["decode_bytes"] == 2 * (5 * 45312 + 512 * 64));
+  CHECK(story["decode_of_read"] == nullptr);
+  CHECK(story["decode_tps"].get<double>() > 0);
   const Json half =
       run({"bench", "--synthetic", "260k", "--type", "f32", "-p", "0", "-n", "4", "--reps", "1", "--json"}).json();
   CHECK(half["prompt_tps"] == nullptr);
