@@ -150,6 +150,9 @@ typedef struct puna_session_options {
   uint32_t max_logits;     /* rows of logits kept per feed; 0: one per sequence */
   int32_t cache_type;      /* PUNA_CACHE_...; default f16 */
   int32_t threads;         /* 0: the runtime's */
+  uint32_t speculate;      /* guesses that a generation may compute in one pass, at most 64; default 0: no speculation.
+                              Takes speculate + 1 rows of logits and 12 bytes per token of the context (rounded up to a
+                              power of two, at most 65536 tokens), now and in the forecast */
 } puna_session_options;
 PUNA_API void PUNA_CALL puna_session_options_init(puna_session_options* options, size_t size);
 
@@ -192,7 +195,19 @@ typedef struct puna_generate_options {
   void* progress_user;
   puna_token_fn on_token;   /* each drawn token, also those whose text is still incomplete */
   void* on_token_user;
+  int32_t speculate;        /* PUNA_SPECULATE_...; the session must have been made with room for it */
+  uint32_t draft_sequence;  /* of the draft session; what it holds is replaced, as far as it differs */
+  puna_session* draft;      /* for PUNA_SPECULATE_DRAFT: a session on a small model with the same tokenizer. Used, not
+                               owned: one generation at a time. Its context should be as long */
 } puna_generate_options;
+/* Speculation guesses tokens and computes several in one pass. It never changes what comes out: the sampler draws each
+ * token as ever, from the same logits and with the same number of its stream, and a guess counts only if it is what was
+ * drawn. So text, callbacks, log-probabilities and endings are those without it, greedy or sampled. How many tokens are
+ * guessed is chosen by what was measured; where it does not pay it is off, and is tried again now and then. A draft
+ * follows the sampler; where that has a callback (which it must not see), the draft guesses greedily. */
+#define PUNA_SPECULATE_NONE ((int32_t)0)
+#define PUNA_SPECULATE_SUFFIX ((int32_t)1)  /* what followed the same tokens before, in the sequence: no second model */
+#define PUNA_SPECULATE_DRAFT ((int32_t)2)
 #define PUNA_GENERATE_IGNORE_EOS ((uint32_t)1)
 #define PUNA_GENERATE_NO_BOS ((uint32_t)2)         /* default: BOS when the sequence is empty and the model wants one */
 #define PUNA_GENERATE_PARSE_SPECIAL ((uint32_t)4)  /* "<s>" and the like in the prompt become their tokens */
@@ -210,6 +225,8 @@ typedef struct puna_generate_result {
   uint32_t tokens;        /* drawn; an end-of-sequence token that ended it is not counted */
   double prompt_ms;
   double decode_ms;
+  uint32_t proposed;      /* guesses of speculation that were computed */
+  uint32_t accepted;      /* those of them that were drawn */
 } puna_generate_result;
 
 /* Continues a sequence: the prompt's tokens are appended, then tokens are drawn; text arrives in whole characters.

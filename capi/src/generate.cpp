@@ -40,7 +40,8 @@ struct Listener {
   }
 };
 
-puna::GenerateOptions core_options(const puna_generate_options& o, puna::Sampler* sampler, const Listener& listener) {
+puna::GenerateOptions core_options(const puna_generate_options& o, puna::Sampler* sampler, puna::Session* draft,
+                                   const Listener& listener) {
   if (o.flags & ~known_flags)
     fail(Code::unsupported, "options.flags is " + std::to_string(o.flags) + ", with bits that this library does not know");
   puna::GenerateOptions g;
@@ -57,17 +58,28 @@ puna::GenerateOptions core_options(const puna_generate_options& o, puna::Sampler
     g.ids_given = true;
   }
   g.sampler = sampler;
+  g.speculate = static_cast<puna::Speculate>(o.speculate);
+  g.draft = draft;
+  g.draft_sequence = o.draft_sequence;
   g.on_token = listener;
   return g;
+}
+
+std::shared_ptr<capi::SessionBox> draft_of(const puna_generate_options& o) {
+  if (o.speculate < PUNA_SPECULATE_NONE || o.speculate > PUNA_SPECULATE_DRAFT)
+    fail(Code::argument, "options.speculate is " + std::to_string(o.speculate) + ", not a PUNA_SPECULATE_ value");
+  return o.speculate == PUNA_SPECULATE_DRAFT ? capi::required(o.draft, "options.draft").box : nullptr;
 }
 
 class GenerateWork final : public capi::Work {
  public:
   GenerateWork(std::shared_ptr<capi::SessionBox> box, std::string_view text, const puna_generate_options& o, const Listener& listener)
-      : box_(std::move(box)), sampler_(o.sampler ? o.sampler->box : nullptr) {
+      : box_(std::move(box)), sampler_(o.sampler ? o.sampler->box : nullptr), draft_(draft_of(o)) {
     session_claim_.emplace(box_->busy, "the session");
     if (sampler_) sampler_claim_.emplace(sampler_->busy, "the sampler");
-    generator_.emplace(box_->session, text, core_options(o, sampler_ ? &sampler_->sampler : nullptr, listener));
+    if (draft_) draft_claim_.emplace(draft_->busy, "the draft session");
+    generator_.emplace(box_->session, text,
+                       core_options(o, sampler_ ? &sampler_->sampler : nullptr, draft_ ? &draft_->session : nullptr, listener));
   }
   bool step(const puna::Deadline& deadline, const puna::CancelToken* cancel) override {
     try {
@@ -94,12 +106,14 @@ class GenerateWork final : public capi::Work {
   }
   void release() {
     generator_.reset();
+    draft_claim_.reset();
     sampler_claim_.reset();
     session_claim_.reset();
   }
   std::shared_ptr<capi::SessionBox> box_;
   std::shared_ptr<capi::SamplerBox> sampler_;
-  std::optional<capi::Claim> session_claim_, sampler_claim_;
+  std::shared_ptr<capi::SessionBox> draft_;
+  std::optional<capi::Claim> session_claim_, sampler_claim_, draft_claim_;
   std::optional<puna::Generator> generator_;  // last, so that it goes before the claims
   puna::GenerateResult result_;
   capi::WorkProgress progress_{PUNA_PHASE_PROMPT, 0, 0};
@@ -146,6 +160,8 @@ int32_t PUNA_CALL puna_job_generated(const puna_job* job, puna_generate_result* 
     result.tokens = r.tokens;
     result.prompt_ms = r.prompt_ms;
     result.decode_ms = r.decode_ms;
+    result.proposed = r.proposed;
+    result.accepted = r.accepted;
     capi::write_output(out, size, result, "out");
   });
 }

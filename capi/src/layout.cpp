@@ -35,7 +35,8 @@ PUNA_AT(puna_session_options, context, 4, 4);
 PUNA_AT(puna_session_options, cache_tokens, 12, 12);
 PUNA_AT(puna_session_options, cache_type, 24, 24);
 PUNA_AT(puna_session_options, threads, 28, 28);
-PUNA_SIZE(puna_session_options, 32, 32);
+PUNA_AT(puna_session_options, speculate, 32, 32);
+PUNA_SIZE(puna_session_options, 36, 36);
 
 PUNA_SIZE(puna_token_logprob, 8, 8);
 PUNA_AT(puna_token_event, id, 4, 4);
@@ -53,11 +54,14 @@ PUNA_AT(puna_generate_options, sampler, 32, 28);
 PUNA_AT(puna_generate_options, prompt_ids, 40, 32);
 PUNA_AT(puna_generate_options, cancel, 56, 40);
 PUNA_AT(puna_generate_options, on_token, 80, 52);
-PUNA_SIZE(puna_generate_options, 96, 60);
+PUNA_AT(puna_generate_options, speculate, 96, 60);
+PUNA_AT(puna_generate_options, draft, 104, 68);
+PUNA_SIZE(puna_generate_options, 112, 72);
 
 PUNA_AT(puna_generate_result, stop, 4, 4);
 PUNA_AT(puna_generate_result, prompt_ms, 16, 16);
-PUNA_SIZE(puna_generate_result, 32, 32);
+PUNA_AT(puna_generate_result, proposed, 32, 32);
+PUNA_SIZE(puna_generate_result, 40, 40);
 
 PUNA_AT(puna_runtime_options, threads, 4, 4);
 PUNA_AT(puna_runtime_options, memory_limit, 8, 8);
@@ -127,6 +131,7 @@ static_assert(same(puna::Code::callback, PUNA_E_CALLBACK) && same(puna::Code::bu
 static_assert(same(puna::Code::hash, PUNA_E_HASH) && same(puna::Code::encoding, PUNA_E_ENCODING) && same(puna::Code::internal, PUNA_E_INTERNAL));
 static_assert(static_cast<int>(puna::StopCause::eos) == PUNA_STOP_EOS && static_cast<int>(puna::StopCause::length) == PUNA_STOP_LENGTH);
 static_assert(static_cast<int>(puna::StopCause::context) == PUNA_STOP_CONTEXT && static_cast<int>(puna::StopCause::stop_string) == PUNA_STOP_STRING);
+static_assert(static_cast<int>(puna::Speculate::suffix) == PUNA_SPECULATE_SUFFIX && static_cast<int>(puna::Speculate::draft) == PUNA_SPECULATE_DRAFT);
 static_assert(static_cast<int>(puna::DType::f32) == PUNA_CACHE_F32 && static_cast<int>(puna::DType::f16) == PUNA_CACHE_F16);
 static_assert(puna::token_normal == PUNA_TOKEN_NORMAL && puna::token_unknown == PUNA_TOKEN_UNKNOWN && puna::token_control == PUNA_TOKEN_CONTROL);
 static_assert(puna::token_user_defined == PUNA_TOKEN_USER_DEFINED && puna::token_unused == PUNA_TOKEN_UNUSED && puna::token_byte == PUNA_TOKEN_BYTE);

@@ -95,6 +95,7 @@ SessionOptions session_options(const puna_session_options* options) {
   s.max_logits = o.max_logits;
   s.cache_type = static_cast<DType>(o.cache_type);
   s.threads = static_cast<std::uint32_t>(o.threads);
+  s.speculate = o.speculate;
   return s;
 }
 

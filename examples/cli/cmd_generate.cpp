@@ -19,6 +19,8 @@ struct Request {
   std::vector<std::string> stop;
   std::optional<std::uint32_t> logprobs;
   bool ignore_eos = false, special = false;
+  std::string speculate;  // empty: not
+  std::optional<std::uint32_t> ahead;
   Sampling sampling;
 };
 
@@ -128,6 +130,10 @@ bool parse(const Arguments& arguments, Request& request) {
   line.flag("--ignore-eos", request.ignore_eos, "go on after the end-of-sequence token");
   line.integer("--logprobs", request.logprobs, 0, 64, "with --json: each token's log-probability, and the N likeliest");
   request.sampling.add_options(line);
+  line.group("Speculation (never changes the answer)");
+  line.text("--speculate", request.speculate, "WITH",
+            "guess ahead: with ngram by what was said before, else with this small MODEL of the same vocabulary");
+  line.integer("--ahead", request.ahead, 1, 64, "guesses at most; fewer where they do not pay; default 8");
   line.add_model();
   line.add_machine();
   line.add_cache();
@@ -137,6 +143,7 @@ bool parse(const Arguments& arguments, Request& request) {
   request.sampling.check();
   if (request.prompt.has_value() + request.file.has_value() + request.ids.has_value() > 1)
     throw Usage("-p, -f and --ids exclude each other");
+  if (request.ahead && request.speculate.empty()) throw Usage("--ahead is of no use without --speculate");
   for (const std::string& stop : request.stop)
     if (stop.empty()) throw Usage("--stop: the text is empty");
   require_model(request.options);
@@ -151,6 +158,8 @@ void say_speed(const Request& request, const puna_generate_result& result) {
                   "stopped by: {}",
                   result.prompt_tokens, result.prompt_ms, rate(result.prompt_tokens, result.prompt_ms), result.tokens,
                   result.decode_ms, rate(result.tokens, result.decode_ms), stop_name(result.stop)));
+  if (!request.speculate.empty())
+    say(request.options.quiet, fmt::format("guessed: {} tokens, {} of them right", result.proposed, result.accepted));
 }
 
 std::vector<std::int32_t> prompt_ids(const Request& request, const puna::Tokenizer& tokenizer) {
@@ -161,6 +170,23 @@ std::vector<std::int32_t> prompt_ids(const Request& request, const puna::Tokeniz
   return tokenizer.encode(request.prompt.value_or(""), encode);
 }
 
+// The small model and its session.
+struct Draft {
+  std::optional<puna::Model> model;
+  std::optional<puna::Session> session;
+};
+
+void open_draft(Draft& draft, const Request& request, const puna::Runtime& runtime, std::uint32_t context, Progress& progress,
+                const Interrupt& interrupt) {
+  Options options = request.options;
+  options.model = request.speculate;
+  options.sha256.clear();
+  draft.model.emplace(open_model(options, runtime, progress, interrupt));
+  puna::SessionOptions session = session_options(options);
+  session.context = context;
+  draft.session.emplace(*draft.model, session);
+}
+
 int generate(const Request& request) {
   const Interrupt interrupt;
   Progress progress(request.options.quiet);
@@ -169,7 +195,12 @@ int generate(const Request& request) {
   const puna::Model model = open_model(request.options, runtime, progress, interrupt);
   const puna::Tokenizer tokenizer = model.tokenizer();
   const std::vector<std::int32_t> prompt = prompt_ids(request, tokenizer);
-  puna::Session session(model, session_options(request.options));
+  puna::SessionOptions room = session_options(request.options);
+  if (!request.speculate.empty()) room.speculate = request.ahead.value_or(8);
+  puna::Session session(model, room);
+  Draft draft;
+  if (!request.speculate.empty() && request.speculate != "ngram")
+    open_draft(draft, request, runtime, room.context ? room.context : model.info().context, progress, interrupt);
   std::optional<puna::Sampler> sampler;
   if (request.sampling.wanted()) sampler = request.sampling.make(tokenizer);
 
@@ -186,6 +217,8 @@ int generate(const Request& request) {
   options.sampler = sampler ? sampler->get() : nullptr;
   options.prompt_ids = prompt.data();
   options.prompt_id_count = prompt.size();
+  if (!request.speculate.empty()) options.speculate = draft.session ? PUNA_SPECULATE_DRAFT : PUNA_SPECULATE_SUFFIX;
+  options.draft = draft.session ? draft.session->get() : nullptr;
   options.cancel = interrupt.token();
   options.progress = Progress::report;
   options.progress_user = &progress;
@@ -217,6 +250,10 @@ int generate(const Request& request) {
              {"prompt_ms", result.prompt_ms},
              {"decode_ms", result.decode_ms}};
     if (request.logprobs) out["logprobs"] = answer.logprobs();
+    if (!request.speculate.empty()) {
+      out["proposed"] = result.proposed;
+      out["accepted"] = result.accepted;
+    }
     write_json(out);
   } else if (!cancelled) {
     say_speed(request, result);
