@@ -192,10 +192,26 @@ void attend(const AttendTile& a) {
   }
 }
 
+// ---- the products of training -------------------------------------------------------------------------------------------
+
+void gemm(const GemmTile& t) {
+  for (std::uint32_t i = 0; i < t.m; ++i)
+    for (std::uint32_t j = 0; j < t.n; ++j) {
+      float& c = t.c[i * t.c_row + j];
+      if (!t.add) c = 0;
+      for (std::uint32_t first = 0; first < t.k; first += gemm_depth) {
+        const std::uint32_t end = t.k - first < gemm_depth ? t.k : first + gemm_depth;
+        float sum = 0;
+        for (std::uint32_t p = first; p < end; ++p) sum += t.a[i * t.a_row + p * t.a_col] * t.b[p * t.b_row + j * t.b_col];
+        c += t.scale * sum;
+      }
+    }
+}
+
 }  // namespace
 
 const Kernels kernels_reference = {Isa::reference, "reference", reference_pack_rows, matmul, quantize, rms_norm, rope,
-                                   swiglu,         add,         half_row, attend, &reference_encode};
+                                   swiglu,         add,         half_row, attend, &reference_encode, gemm};
 
 
 }  // namespace puna

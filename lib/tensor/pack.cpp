@@ -37,13 +37,15 @@ void unpack_block(DType type, const std::byte* group, std::uint32_t R, std::uint
   for (std::size_t w = 0; w < words; ++w) std::memcpy(block + shape.lead() + 4 * w, from + w * R * 4, 4);
 }
 
-void decode_matrix_row(const Matrix& m, std::size_t r, float* out) {
-  if (m.pack == 0) return decode_row(m.type, m.row(r), out, m.columns);
+void decode_matrix_row(const Matrix& m, std::size_t r, float* out) { decode_matrix_part(m, r, 0, m.columns, out); }
+
+void decode_matrix_part(const Matrix& m, std::size_t r, std::size_t first, std::size_t count, float* out) {
+  if (m.pack == 0) return decode_row(m.type, m.row(r) + row_bytes(m.type, first), out, count);
   const DTypeInfo& t = info(m.type);
   const std::byte* group = m.row(r / m.pack * m.pack);
   std::byte block[largest_block_bytes];
-  for (std::size_t b = 0; b < m.columns / t.block; ++b) {
-    unpack_block(m.type, group, m.pack, static_cast<std::uint32_t>(r % m.pack), b, block);
+  for (std::size_t b = 0; b < count / t.block; ++b) {
+    unpack_block(m.type, group, m.pack, static_cast<std::uint32_t>(r % m.pack), first / t.block + b, block);
     decode_row(m.type, block, out + b * t.block, t.block);
   }
 }

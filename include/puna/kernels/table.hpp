@@ -84,6 +84,24 @@ constexpr std::size_t attend_scratch(std::uint32_t group, std::uint32_t head_dim
   return static_cast<std::size_t>(group) * (page_tokens + head_dim + 32) * sizeof(float) + 1024;
 }
 
+// c[i][j] (=|+=) scale * sum over p < k of a[i][p] * b[p][j], all floats, any strides (in floats) of a and b: the products of
+// training. The sum is cut at every gemm_depth-th p, so a caller may cut i and j as it likes, and k at multiples of that.
+inline constexpr std::uint32_t gemm_depth = 256;
+struct GemmTile {
+  std::uint32_t m, n, k;
+  const float* a;
+  std::size_t a_row, a_col;
+  const float* b;
+  std::size_t b_row, b_col;
+  float* c;
+  std::size_t c_row;
+  float scale;
+  bool add;
+  std::byte* scratch;  // gemm_scratch bytes, 64-byte aligned
+};
+inline constexpr std::uint32_t gemm_rows = 192;  // of a, packed at a time
+inline constexpr std::size_t gemm_scratch = static_cast<std::size_t>(gemm_depth) * (gemm_rows + 64) * sizeof(float);
+
 struct Kernels {
   Isa isa;
   std::string_view name;
@@ -98,6 +116,7 @@ struct Kernels {
   void (*to_half)(Half* y, const float* x, std::size_t n);                      // round to nearest even
   void (*attend)(const AttendTile& tile);
   const EncodeKernels* encode;  // the searches of the encoders, bit for bit those of the plain loops
+  void (*gemm)(const GemmTile& tile);
 };
 
 // The table of an ISA, or null when this build lacks it or this machine cannot run it.

@@ -21,4 +21,14 @@ inline void embedding(const Compute& c, float* x, const Matrix& w, const std::in
   });
 }
 
+// Rows of one id may come from any token, so a tile is a stretch of columns.
+inline void embedding_back(const Compute& c, float* dw, const float* g, const std::int32_t* ids, std::uint32_t T, std::size_t D) {
+  constexpr std::size_t columns = 64;
+  c.pass(static_cast<std::uint32_t>((D + columns - 1) / columns), static_cast<std::uint64_t>(T) * D, [&](std::uint32_t tile, std::uint32_t) {
+    const std::size_t first = tile * columns, end = std::min(D, first + columns);
+    for (std::uint32_t t = 0; t < T; ++t)
+      for (std::size_t i = first; i < end; ++i) dw[static_cast<std::size_t>(ids[t]) * D + i] += g[t * D + i];
+  });
+}
+
 }  // namespace puna

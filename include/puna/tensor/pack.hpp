@@ -51,5 +51,7 @@ inline constexpr std::size_t largest_block_bytes = 256;
 
 // Row r of a matrix, packed or not, as floats.
 void decode_matrix_row(const Matrix& matrix, std::size_t r, float* out);
+// Of it `count` elements from `first` on, both multiples of the type's block.
+void decode_matrix_part(const Matrix& matrix, std::size_t r, std::size_t first, std::size_t count, float* out);
 
 }  // namespace puna

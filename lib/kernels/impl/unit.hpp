@@ -4,6 +4,7 @@
 #include "kernels/impl/attend.hpp"
 #include "kernels/impl/encode.hpp"
 #include "kernels/impl/floats.hpp"
+#include "kernels/impl/gemm.hpp"
 #include "kernels/impl/quantized.hpp"
 #include "kernels/impl/vectors.hpp"
 
@@ -35,7 +36,7 @@ void matmul(const MatmulTile& tile) {
 template <class A>
 constexpr Kernels make_table(Isa isa, std::string_view name) {
   return {isa, name, A::lanes, matmul<A>, quantize<A>, rms_norm<A>, rope<A>, swiglu<A>, add<A>, half_row<A>, attend<A>,
-          &Encode<A>::table};
+          &Encode<A>::table, gemm<A>};
 }
 
 }  // namespace

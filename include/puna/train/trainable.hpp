@@ -1,0 +1,60 @@
+// What is trained: tensors in four slabs (weights, gradients, two moments), and the model's layers pointed at them.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "puna/infer/model.hpp"
+#include "puna/nn/block_train.hpp"
+#include "puna/train/options.hpp"
+
+namespace puna {
+
+struct Trained {
+  enum class Kind : std::int32_t { weight, lora_a, lora_b };
+  Part part;
+  std::uint32_t layer;
+  Kind kind;
+  std::uint32_t rows, columns;  // a norm has one row
+  std::size_t offset;           // in each slab
+  std::size_t size() const { return static_cast<std::size_t>(rows) * columns; }
+  bool decays() const { return rows > 1 || kind != Kind::weight; }  // norms do not
+};
+
+class Trainable {
+ public:
+  Trainable(const Model& model, const TrainOptions& options);
+  Trainable(const Trainable&) = delete;
+  Trainable& operator=(const Trainable&) = delete;
+  static std::uint64_t bytes(const Model& model, const TrainOptions& options);
+
+  const TrainParams& params() const { return params_; }
+  const std::vector<Trained>& tensors() const { return tensors_; }
+  std::size_t size() const { return size_; }  // floats of a slab
+  std::uint64_t parameters() const;
+  float* weights() { return weights_.data(); }
+  const float* weights() const { return weights_.data(); }
+  float* gradients() { return gradients_.data(); }
+  float* first_moments() { return first_.data(); }
+  float* second_moments() { return second_.data(); }
+  const float* first_moments() const { return first_.data(); }
+  const float* second_moments() const { return second_.data(); }
+
+ private:
+  void add_lora(TrainLinear& l, Part part, std::uint32_t layer);
+  void add_weights(const Model& model);
+  void point(const Model& model, const TrainOptions& options);
+  void start_lora(std::uint64_t seed);
+
+  std::uint32_t rank_ = 0;
+  float scale_ = 0;
+  std::vector<Trained> tensors_;
+  std::size_t size_ = 0;
+  Buffer<float> weights_, gradients_, first_, second_;
+  std::vector<Lora> loras_;
+  TrainParams params_;
+};
+
+}  // namespace puna

@@ -1,0 +1,107 @@
+// A run of training as resumable work: measure, step after step, measure again.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "puna/train/batches.hpp"
+#include "puna/train/trainable.hpp"
+
+namespace puna {
+
+// What a step, or a measurement, came to.
+struct TrainEvent {
+  enum class Kind : std::int32_t { step = 0, evaluation = 1 };
+  Kind kind = Kind::step;
+  std::uint64_t step = 0, steps = 0;  // steps taken, and of the run
+  double epoch = 0;
+  double loss = 0;  // mean over the targets, in nats, before the step
+  double rate = 0, gradient_norm = 0;
+  std::uint64_t tokens = 0;  // of the step, all of them
+  double tokens_per_second = 0, seconds_left = 0;
+};
+
+class Trainer {
+ public:
+  // Takes all memory. Error(argument) names the option or the row.
+  Trainer(std::shared_ptr<const Model> model, const TrainOptions& options, Examples rows, Examples held_out);
+
+  const Model& model() const { return *model_; }
+  const std::shared_ptr<const Model>& model_ref() const { return model_; }
+  const TrainOptions& options() const { return options_; }
+  const Trainable& trainable() const { return trainable_; }
+  Trainable& trainable() { return trainable_; }
+  const Batches& rows() const { return rows_; }
+
+  // True when the run is over. A tripped token ends the call with Error(cancelled); the run can go on, or be saved as of the
+  // last whole step.
+  bool step(const Deadline& deadline, const CancelToken* cancel);
+  // Called after every step and measurement; non-zero: Error(callback), the event has happened.
+  std::function<std::int32_t(const TrainEvent&)> on_event;
+
+  std::uint64_t steps() const { return steps_; }
+  std::uint64_t steps_done() const { return step_; }
+  bool finished() const { return phase_ == Phase::finished; }
+  // Work done and in all, for a progress bar: tokens, roughly.
+  std::uint64_t done() const { return done_; }
+  std::uint64_t total() const { return total_; }
+  // Mean loss of each step so far; of the held-out rows before and after, NaN until then or without any.
+  const std::vector<double>& losses() const { return losses_; }
+  double held_out_before() const { return before_; }
+  double held_out_after() const { return after_; }
+
+  // State after a whole step, for checkpoints. The digest is of everything that must be the same to go on.
+  std::string state() const;
+  void restore(const std::string& path);
+  void save_state(const std::string& path) const;
+  std::array<std::uint8_t, 32> digest() const { return digest_; }
+
+ private:
+  enum class Phase : std::int32_t { before, train, between, after, finished };
+  struct Space;
+
+  void begin_pass(const MicroBatch& batch, float weight);
+  bool run_pass(const Deadline& deadline, const CancelToken* cancel, bool learn);
+  double pass_loss() const;
+  bool measure(const Deadline& deadline, const CancelToken* cancel, double& loss);
+  bool train_some(const Deadline& deadline, const CancelToken* cancel);
+  bool update(const Deadline& deadline, const CancelToken* cancel);
+  void end_step();
+  void tell(TrainEvent event);
+  void make_digest();
+  double norm() const;
+
+  std::shared_ptr<const Model> model_;
+  TrainOptions options_;
+  Batches rows_, held_out_;
+  Trainable trainable_;
+  RopeTable rope_;
+  Buffer<std::byte> slab_;
+  TrainRows r_{};
+  std::byte* scratch_ = nullptr;
+  std::size_t scratch_stride_ = 0;
+  Pass pass_;
+
+  Phase phase_ = Phase::before;
+  std::uint64_t step_ = 0, steps_ = 0;
+  std::uint32_t micro_ = 0;
+  bool in_pass_ = false, updating_ = false;
+  MicroBatch batch_;
+  std::vector<std::uint32_t> chunk_tensor_;  // of the update: which tensor, and where in it
+  std::vector<std::size_t> chunk_first_;
+  std::vector<double> chunk_squares_;
+  std::uint64_t learnt_ = 0, step_tokens_ = 0;
+  double sum_ = 0;  // of the step's or the measurement's losses
+  std::uint64_t measured_ = 0;
+  std::vector<double> losses_;
+  double before_, after_;
+  std::uint64_t done_ = 0, total_ = 0;
+  double seconds_ = 0;        // spent in steps of this run
+  std::uint64_t trained_ = 0;  // tokens in them
+  std::array<std::uint8_t, 32> digest_{};
+};
+
+}  // namespace puna

@@ -1,0 +1,168 @@
+#include "puna/train/trainable.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "puna/tensor/pack.hpp"
+
+namespace puna {
+namespace {
+
+constexpr std::size_t apart = Memory::alignment / sizeof(float);
+
+struct Target {
+  std::uint32_t bit;
+  Part part;
+  TrainLinear TrainBlock::* place;
+};
+constexpr Target targets[] = {
+    {target_q, Part::wq, &TrainBlock::wq},       {target_k, Part::wk, &TrainBlock::wk},   {target_v, Part::wv, &TrainBlock::wv},
+    {target_o, Part::wo, &TrainBlock::wo},       {target_gate, Part::gate, &TrainBlock::gate}, {target_up, Part::up, &TrainBlock::up},
+    {target_down, Part::down, &TrainBlock::down},
+};
+
+// Every tensor that the options train, in the order of their slabs.
+std::vector<Trained> choose(const Model& model, const TrainOptions& o) {
+  const Config& c = model.config();
+  std::vector<Trained> all;
+  std::size_t offset = 0;
+  const auto take = [&](Part part, std::uint32_t layer, Trained::Kind kind, std::uint32_t rows, std::uint32_t columns) {
+    all.push_back({part, layer, kind, rows, columns, offset});
+    offset += (all.back().size() + apart - 1) / apart * apart;
+  };
+  const auto pair = [&](Part part, std::uint32_t layer) {
+    const PartShape s = part_shape(c, part);
+    take(part, layer, Trained::Kind::lora_a, o.rank, s.columns);
+    take(part, layer, Trained::Kind::lora_b, s.rows, o.rank);
+  };
+  const auto whole = [&](Part part, std::uint32_t layer) {
+    const PartShape s = part_shape(c, part);
+    take(part, layer, Trained::Kind::weight, s.rows, s.columns);
+  };
+  const bool full = o.method == TrainMethod::full;
+  if (full) whole(Part::token_embedding, 0);
+  for (std::uint32_t i = 0; i < c.N; ++i) {
+    if (full)
+      for (const Part part : {Part::attn_norm, Part::wq, Part::wk, Part::wv, Part::wo, Part::ffn_norm, Part::gate, Part::up, Part::down})
+        whole(part, i);
+    else
+      for (const Target& t : targets)
+        if (o.targets & t.bit) pair(t.part, i);
+  }
+  if (full) whole(Part::output_norm, 0);
+  if (full && !model.tied()) whole(Part::output, 0);
+  if (!full && (o.targets & target_head)) pair(Part::output, 0);
+  return all;
+}
+
+std::size_t slab_size(const std::vector<Trained>& all) {
+  return all.empty() ? 0 : all.back().offset + (all.back().size() + apart - 1) / apart * apart;
+}
+
+Matrix float_matrix(const float* data, std::uint32_t rows, std::uint32_t columns) {
+  return {DType::f32, reinterpret_cast<const std::byte*>(data), rows, columns, columns * sizeof(float), 0};
+}
+
+}  // namespace
+
+Trainable::Trainable(const Model& model, const TrainOptions& o) : rank_(o.rank), tensors_(choose(model, o)) {
+  if (tensors_.empty()) fail(Code::argument, "options.targets is 0: nothing would be trained");
+  scale_ = static_cast<float>(o.rank_stabilized ? o.alpha / std::sqrt(static_cast<double>(o.rank)) : o.alpha / o.rank);
+  size_ = slab_size(tensors_);
+  Memory& memory = model.runtime()->memory;
+  weights_ = Buffer<float>(memory, size_, "trained weights");
+  gradients_ = Buffer<float>(memory, size_, "gradients");
+  first_ = Buffer<float>(memory, size_, "first moments");
+  second_ = Buffer<float>(memory, size_, "second moments");
+  loras_.reserve(tensors_.size());
+  point(model, o);
+  if (o.method == TrainMethod::full)
+    add_weights(model);
+  else
+    start_lora(o.seed);
+}
+
+std::uint64_t Trainable::bytes(const Model& model, const TrainOptions& o) {
+  return static_cast<std::uint64_t>(slab_size(choose(model, o))) * sizeof(float) * 4;
+}
+
+std::uint64_t Trainable::parameters() const {
+  std::uint64_t n = 0;
+  for (const Trained& t : tensors_) n += t.size();
+  return n;
+}
+
+void Trainable::point(const Model& model, const TrainOptions& o) {
+  const Params& p = model.params();
+  params_.embedding = p.embedding;
+  params_.output_norm = p.output_norm;
+  params_.head.w = p.output;
+  for (const BlockParams& b : p.blocks) {
+    TrainBlock t;
+    t.attn_norm = b.attn_norm, t.ffn_norm = b.ffn_norm;
+    t.wq.w = b.wq, t.wk.w = b.wk, t.wv.w = b.wv, t.wo.w = b.wo, t.gate.w = b.gate, t.up.w = b.up, t.down.w = b.down;
+    params_.blocks.push_back(t);
+  }
+  if (o.method == TrainMethod::full) return;
+  for (std::uint32_t i = 0; i < params_.blocks.size(); ++i)
+    for (const Target& t : targets)
+      if (o.targets & t.bit) add_lora(params_.blocks[i].*t.place, t.part, i);
+  if (o.targets & target_head) add_lora(params_.head, Part::output, 0);
+}
+
+void Trainable::add_lora(TrainLinear& l, Part part, std::uint32_t layer) {
+  const auto found = std::find_if(tensors_.begin(), tensors_.end(), [&](const Trained& t) { return t.part == part && t.layer == layer; });
+  const std::size_t a = found[0].offset, b = found[1].offset;
+  loras_.push_back({rank_, scale_, weights_.data() + a, weights_.data() + b, gradients_.data() + a, gradients_.data() + b,
+                    static_cast<std::uint32_t>(loras_.size())});
+  l.lora = &loras_.back();
+}
+
+// A uniform in +-1/sqrt(columns) (PEFT: kaiming with a = sqrt 5), B zero.
+void Trainable::start_lora(std::uint64_t seed) {
+  for (std::size_t i = 0; i < tensors_.size(); ++i) {
+    const Trained& t = tensors_[i];
+    if (t.kind != Trained::Kind::lora_a) continue;
+    Rng rng(seed, 0x10000u + i);
+    const double bound = 1.0 / std::sqrt(static_cast<double>(t.columns));
+    for (std::size_t j = 0; j < t.size(); ++j) weights_[t.offset + j] = static_cast<float>((2.0 * rng.uniform() - 1.0) * bound);
+  }
+}
+
+// The model's values as f32, and every layer's view of them.
+void Trainable::add_weights(const Model& model) {
+  const Params& p = model.params();
+  for (const Trained& t : tensors_) {
+    float *w = weights_.data() + t.offset, *g = gradients_.data() + t.offset;
+    const auto matrix = [&](const Matrix& from) {
+      for (std::uint32_t r = 0; r < t.rows; ++r) decode_matrix_row(from, r, w + static_cast<std::size_t>(r) * t.columns);
+      return float_matrix(w, t.rows, t.columns);
+    };
+    const auto norm = [&](const float* from, const float*& view, float*& d) {
+      std::copy(from, from + t.columns, w);
+      view = w, d = g;
+    };
+    const auto linear = [&](const Matrix& from, TrainLinear& l) { l.w = matrix(from), l.dw = g; };
+    TrainBlock* to = part_is_per_layer(t.part) ? &params_.blocks[t.layer] : nullptr;
+    const BlockParams* b = to ? &p.blocks[t.layer] : nullptr;
+    switch (t.part) {
+      case Part::token_embedding:
+        params_.embedding = matrix(p.embedding), params_.d_embedding = g;
+        if (model.tied()) params_.head.w = params_.embedding, params_.head.dw = g;
+        break;
+      case Part::attn_norm: norm(b->attn_norm, to->attn_norm, to->d_attn_norm); break;
+      case Part::ffn_norm: norm(b->ffn_norm, to->ffn_norm, to->d_ffn_norm); break;
+      case Part::output_norm: norm(p.output_norm, params_.output_norm, params_.d_output_norm); break;
+      case Part::wq: linear(b->wq, to->wq); break;
+      case Part::wk: linear(b->wk, to->wk); break;
+      case Part::wv: linear(b->wv, to->wv); break;
+      case Part::wo: linear(b->wo, to->wo); break;
+      case Part::gate: linear(b->gate, to->gate); break;
+      case Part::up: linear(b->up, to->up); break;
+      case Part::down: linear(b->down, to->down); break;
+      case Part::output: linear(p.output, params_.head); break;
+    }
+  }
+}
+
+}  // namespace puna

@@ -1,0 +1,249 @@
+#include "puna/train/trainer.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "rows.hpp"
+
+namespace puna {
+namespace {
+
+constexpr std::size_t chunk_floats = std::size_t{1} << 14;
+
+TrainOptions settled(TrainOptions o, const Model& model) {
+  const auto bad = [](const char* name, const std::string& value, const char* must) {
+    fail(Code::argument, std::string("options.") + name + " is " + value + ", " + must);
+  };
+  const auto positive = [&](const char* name, std::uint64_t v, std::uint64_t most) {
+    if (v == 0 || v > most) bad(name, std::to_string(v), ("not in 1 to " + std::to_string(most)).c_str());
+  };
+  const auto between = [&](const char* name, double v, double low, double high) {
+    if (!(v >= low && v <= high)) bad(name, std::to_string(v), ("not in " + std::to_string(low) + " to " + std::to_string(high)).c_str());
+  };
+  if (o.learning_rate == 0) o.learning_rate = o.method == TrainMethod::full ? 2e-5 : 2e-4;
+  positive("rank", o.rank, 4096);
+  positive("epochs", o.epochs, 1u << 20);
+  positive("batch", o.batch, 1u << 12);
+  positive("accumulate", o.accumulate, 1u << 16);
+  if (o.length < 2 || o.length > model.config().context)
+    bad("length", std::to_string(o.length), ("not in 2 to the model's context, " + std::to_string(model.config().context)).c_str());
+  between("alpha", o.alpha, 0, 1e6);
+  between("dropout", o.dropout, 0, 0.99);
+  between("learning_rate", o.learning_rate, 0, 1e3);
+  between("final_rate", o.final_rate, 0, 1);
+  between("weight_decay", o.weight_decay, 0, 10);
+  between("beta1", o.beta1, 0, 0.999999999);
+  between("beta2", o.beta2, 0, 0.999999999);
+  between("epsilon", o.epsilon, 1e-30, 1);
+  between("clip", o.clip, 0, 1e9);
+  if (o.targets & ~(target_projections | target_head)) bad("targets", std::to_string(o.targets), "with bits that this library does not know");
+  const std::uint32_t width = model.runtime()->tasks.width();
+  o.threads = o.threads == 0 ? width : std::min(o.threads, width);
+  return o;
+}
+
+std::uint64_t step_count(const TrainOptions& o, const Batches& rows) {
+  return o.steps ? o.steps : rows.steps_per_epoch() * o.epochs;
+}
+
+}  // namespace
+
+double learning_rate(const TrainOptions& o, std::uint64_t step, std::uint64_t steps) {
+  if (step < o.warmup) return o.learning_rate * static_cast<double>(step + 1) / o.warmup;
+  if (o.schedule == LearningSchedule::constant || steps <= o.warmup) return o.learning_rate;
+  const double part = static_cast<double>(step - o.warmup) / static_cast<double>(steps - o.warmup);
+  const double left = o.schedule == LearningSchedule::linear ? 1 - part : 0.5 * (1 + std::cos(3.14159265358979323846 * part));
+  return o.learning_rate * (o.final_rate + (1 - o.final_rate) * left);
+}
+
+Trainer::Trainer(std::shared_ptr<const Model> model, const TrainOptions& options, Examples rows, Examples held_out)
+    : model_(std::move(model)),
+      options_(settled(options, *model_)),
+      rows_(std::move(rows), options_, model_->config().V, "row"),
+      held_out_(std::move(held_out), options_, model_->config().V, "held-out row"),
+      trainable_(*model_, options_),
+      rope_(model_->runtime()->memory, model_->config(), options_.length),
+      pass_(model_->runtime()->tasks, options_.threads),
+      before_(std::numeric_limits<double>::quiet_NaN()),
+      after_(before_) {
+  if (rows_.rows() == 0) fail(Code::argument, "there are no rows to train on");
+  steps_ = step_count(options_, rows_);
+  const TrainShape shape{model_->config(), options_};
+  scratch_stride_ = shape.scratch();
+  slab_ = Buffer<std::byte>(model_->runtime()->memory, shape.bytes(), "training rows", Raw{});
+  r_ = shape.carve(slab_.data(), scratch_);
+  for (std::uint32_t i = 0; i < trainable_.tensors().size(); ++i)
+    for (std::size_t first = 0; first < trainable_.tensors()[i].size(); first += chunk_floats)
+      chunk_tensor_.push_back(i), chunk_first_.push_back(first);
+  chunk_squares_.resize(chunk_tensor_.size());
+  // A token's gradient costs about three times its forward.
+  total_ = 3 * steps_ * (rows_.tokens() / rows_.steps_per_epoch()) + 2 * held_out_.tokens();
+  make_digest();
+  if (held_out_.rows() == 0) phase_ = Phase::train;
+}
+
+void Trainer::make_digest() {
+  Sha256 sha;
+  const auto put = [&](const auto& v) { sha.update(&v, sizeof v); };
+  const TrainOptions& o = options_;
+  const Config& c = model_->config();
+  for (const std::uint32_t v : {static_cast<std::uint32_t>(o.method), o.rank, o.rank_stabilized ? 1u : 0u, o.targets,
+                                static_cast<std::uint32_t>(o.schedule), o.warmup, o.epochs, o.steps, o.batch, o.accumulate, o.length,
+                                o.pack ? 1u : 0u, o.shuffle ? 1u : 0u, c.V, c.D, c.F, c.N, c.H, c.K, c.E})
+    put(v);
+  for (const double v : {o.alpha, o.dropout, o.learning_rate, o.final_rate, o.weight_decay, o.beta1, o.beta2, o.epsilon, o.clip}) put(v);
+  put(o.seed);
+  for (const Examples* all : {&rows_.examples(), &held_out_.examples()}) {
+    put(static_cast<std::uint64_t>(all->size()));
+    for (const Example& e : *all) {
+      put(static_cast<std::uint64_t>(e.ids.size()));
+      sha.update(e.ids.data(), e.ids.size() * sizeof(std::int32_t));
+      sha.update(e.loss.data(), e.loss.size());
+    }
+  }
+  // The base by its norms and a few rows: a wrong file is noticed without reading all of a large one.
+  const Params& p = model_->params();
+  for (std::uint32_t r = 0; r < std::min<std::uint32_t>(16, p.embedding.rows); ++r)
+    sha.update(p.embedding.row(r), static_cast<std::size_t>(row_bytes(p.embedding.type, p.embedding.columns)));
+  for (const BlockParams& b : p.blocks) sha.update(b.attn_norm, c.D * sizeof(float)), sha.update(b.ffn_norm, c.D * sizeof(float));
+  const auto digest = sha.finish();
+  std::copy(digest.begin(), digest.end(), digest_.begin());
+}
+
+bool Trainer::run_pass(const Deadline& deadline, const CancelToken* cancel, bool learn) {
+  if (!in_pass_) pass_.start(), in_pass_ = true;
+  pass_.resume(deadline, cancel);
+  const Compute compute{machine_kernels(), pass_, scratch_, scratch_stride_};
+  TrainInput in;
+  in.ids = batch_.ids.data();
+  in.T = static_cast<std::uint32_t>(batch_.ids.size());
+  in.segments = {batch_.begin.data(), batch_.end.data()};
+  in.wanted = batch_.wanted.data();
+  in.targets = batch_.targets.data();
+  in.L = static_cast<std::uint32_t>(batch_.wanted.size());
+  in.weight = static_cast<float>(1.0 / static_cast<double>(std::max<std::uint64_t>(1, learnt_)));
+  if (learn && options_.method == TrainMethod::lora)
+    in.dropout = {static_cast<float>(options_.dropout), options_.seed, step_ * options_.accumulate + micro_ + 1};
+  train_pass({compute, model_->config(), rope_, r_, in}, trainable_.params(), learn);
+  if (pass_.stopped()) return false;
+  in_pass_ = false;
+  for (std::uint32_t i = 0; i < in.L; ++i) sum_ += r_.losses[i];
+  done_ += in.T * (learn ? 3 : 1);
+  return true;
+}
+
+// True when all held-out rows are measured.
+bool Trainer::measure(const Deadline& deadline, const CancelToken* cancel, double& loss) {
+  while (micro_ < held_out_.passes()) {
+    if (!in_pass_) held_out_.fill_plain(micro_, batch_);
+    if (!run_pass(deadline, cancel, false)) return false;
+    measured_ += batch_.wanted.size();
+    ++micro_;
+  }
+  loss = sum_ / static_cast<double>(measured_);
+  sum_ = 0, measured_ = 0, micro_ = 0;
+  TrainEvent event;
+  event.kind = TrainEvent::Kind::evaluation;
+  event.loss = loss;
+  tell(event);
+  return true;
+}
+
+// True when a whole step is done.
+bool Trainer::train_some(const Deadline& deadline, const CancelToken* cancel) {
+  if (micro_ == 0 && !in_pass_ && !updating_) learnt_ = rows_.learnt_in(step_);
+  while (micro_ < rows_.passes_in(step_)) {
+    if (!in_pass_) rows_.fill(step_, micro_, batch_);
+    if (!run_pass(deadline, cancel, true)) return false;
+    step_tokens_ += batch_.ids.size();
+    ++micro_;
+  }
+  return update(deadline, cancel);
+}
+
+double Trainer::norm() const {
+  double sum = 0;
+  for (const double s : chunk_squares_) sum += s;
+  return std::sqrt(sum);
+}
+
+// AdamW with decoupled decay, on gradients that are clipped by their norm; they are zero afterwards.
+bool Trainer::update(const Deadline& deadline, const CancelToken* cancel) {
+  if (!updating_) pass_.start(), updating_ = true;
+  pass_.resume(deadline, cancel);
+  const auto chunks = static_cast<std::uint32_t>(chunk_tensor_.size());
+  const auto part = [&](std::uint32_t chunk) {
+    const Trained& t = trainable_.tensors()[chunk_tensor_[chunk]];
+    return std::pair{t.offset + chunk_first_[chunk], std::min(chunk_floats, t.size() - chunk_first_[chunk])};
+  };
+  pass_(chunks, trainable_.size(), [&](std::uint32_t chunk, std::uint32_t) {
+    const auto [first, n] = part(chunk);
+    chunk_squares_[chunk] = square_sum(trainable_.gradients() + first, n);
+  });
+  AdamStep adam;
+  const double length = norm();
+  adam.scale = options_.clip > 0 ? static_cast<float>(std::min(1.0, options_.clip / (length + 1e-6))) : 1.0f;
+  adam.rate = learning_rate(options_, step_, steps_);
+  adam.beta1 = options_.beta1, adam.beta2 = options_.beta2, adam.epsilon = options_.epsilon;
+  adam.step = step_ + 1;
+  pass_(chunks, trainable_.size() * 16, [&](std::uint32_t chunk, std::uint32_t) {
+    const auto [first, n] = part(chunk);
+    AdamStep a = adam;
+    a.decay = trainable_.tensors()[chunk_tensor_[chunk]].decays() ? options_.weight_decay : 0;
+    adamw(a, trainable_.weights() + first, trainable_.gradients() + first, trainable_.first_moments() + first,
+          trainable_.second_moments() + first, n);
+  });
+  if (pass_.stopped()) return false;
+  updating_ = false;
+  return true;
+}
+
+void Trainer::tell(TrainEvent event) {
+  event.step = step_;
+  event.steps = steps_;
+  event.epoch = static_cast<double>(step_) / static_cast<double>(rows_.steps_per_epoch());
+  if (trained_ != 0 && seconds_ > 0) {
+    event.tokens_per_second = static_cast<double>(trained_) / seconds_;
+    event.seconds_left = static_cast<double>(total_ > done_ ? total_ - done_ : 0) / 3.0 / event.tokens_per_second;
+  }
+  if (!on_event) return;
+  if (const std::int32_t code = on_event(event)) throw Error(Code::callback, "the callback stopped the training", code);
+}
+
+void Trainer::end_step() {
+  TrainEvent event;
+  event.loss = sum_ / static_cast<double>(learnt_);
+  event.rate = learning_rate(options_, step_, steps_);
+  event.gradient_norm = norm();
+  event.tokens = step_tokens_;
+  losses_.push_back(event.loss);
+  trained_ += step_tokens_;
+  sum_ = 0, micro_ = 0, step_tokens_ = 0;
+  if (++step_ == steps_) phase_ = held_out_.rows() ? Phase::after : Phase::finished;
+  else if (held_out_.rows() && options_.evaluate_every && step_ % options_.evaluate_every == 0) phase_ = Phase::between;
+  if (!std::isfinite(event.loss))
+    fail(Code::state, "the loss of step " + std::to_string(step_) + " is not finite: a smaller learning rate may help");
+  tell(event);
+}
+
+bool Trainer::step(const Deadline& deadline, const CancelToken* cancel) {
+  while (phase_ != Phase::finished) {
+    if (cancel && cancel->tripped()) fail(Code::cancelled, "training was cancelled");
+    if (phase_ == Phase::train) {
+      const auto start = Clock::now();
+      const bool whole = train_some(deadline, cancel);
+      seconds_ += std::chrono::duration<double>(Clock::now() - start).count();
+      if (whole) end_step();
+    } else {
+      double passing = 0;
+      double& loss = phase_ == Phase::before ? before_ : phase_ == Phase::after ? after_ : passing;
+      const Phase next = phase_ == Phase::after ? Phase::finished : Phase::train;
+      if (measure(deadline, cancel, loss)) phase_ = next;
+    }
+    if (phase_ != Phase::finished && deadline.passed()) return false;
+  }
+  return true;
+}
+
+}  // namespace puna
