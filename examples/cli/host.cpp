@@ -26,6 +26,7 @@ ModelFiles::ModelFiles(const Options& options) {
   } else {
     model_.path = options.model.c_str();
   }
+  if (options.as_stored) model_options_.flags |= PUNA_MODEL_AS_STORED;
   if (!options.sha256.empty()) model_.sha256 = options.sha256.c_str();
   if (!options.tokenizer.empty()) {
     tokenizer_.path = options.tokenizer.c_str();
@@ -45,7 +46,7 @@ puna::Model open_model(const Options& options, const puna::Runtime& runtime, Pro
                        const Interrupt& interrupt, std::uint32_t flags) {
   ModelFiles files(options);
   puna::ModelOptions& model_options = files.model_options();
-  model_options.flags = flags;
+  model_options.flags |= flags;
   model_options.cancel = interrupt.token();
   model_options.progress = Progress::report;
   model_options.progress_user = &progress;

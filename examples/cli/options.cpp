@@ -175,6 +175,7 @@ void CommandLine::add_machine() {
   integer("--threads", options_.threads, 1, 4096, "default: one per core");
   value("--memory-limit", "BYTES", "fail rather than use more for weights, cache and workspace: 512M, 2G",
         [this](const std::string& name, const std::string& text) { options_.memory_limit = parse_bytes(name, text); });
+  flag("--as-stored", options_.as_stored, "use weights where the file is mapped: starts at once, runs slower");
 }
 
 void CommandLine::add_cache(bool context) {

@@ -146,6 +146,38 @@ TEST_CASE("a memory limit refuses with the numbers") {
   CHECK(std::string(error.text).find("100000") != std::string::npos);
 }
 
+TEST_CASE("packed or as stored, mapped or copied: the same text, and the forecast holds") {
+  for (const char* file : {"gguf/q4_0.gguf", "gguf/q8_0.gguf", "gguf/q4_K.gguf", "gguf/q6_K.gguf"}) {
+    CAPTURE(file);
+    const std::string path = fixture(file).string();
+    std::string first;
+    for (const uint32_t flags : {uint32_t{0}, PUNA_MODEL_AS_STORED, PUNA_MODEL_COPY, PUNA_MODEL_COPY | PUNA_MODEL_AS_STORED}) {
+      CAPTURE(flags);
+      CountingAllocator host;
+      {
+        const Runtime runtime = host.runtime();
+        puna_model_options load;
+        puna_model_options_init(&load, sizeof load);
+        load.flags = flags;
+        puna_source source;
+        puna_source_init(&source, sizeof source);
+        source.path = path.c_str();
+        puna_plan plan;
+        PUNA_OKAY(puna_plan_generate(&source, &load, nullptr, &plan, sizeof plan, e));
+        const Model model = open_model(path, runtime.get(), &load);
+        CHECK(host.bytes == plan.copied_bytes);
+        if (flags & PUNA_MODEL_AS_STORED) CHECK((plan.copied_bytes == plan.weight_bytes) == ((flags & PUNA_MODEL_COPY) != 0));
+      }
+      Error error;
+      std::string text;
+      CHECK(whole_run(nullptr, path, flags, &text, error) == PUNA_OK);
+      if (first.empty()) first = text;
+      CHECK(!text.empty());
+      CHECK(text == first);
+    }
+  }
+}
+
 TEST_CASE("a limit of exactly the forecast is enough to load and generate, a byte less is not") {
   const std::string path = fixture("tiny/model.gguf").string();
   puna_source source;
