@@ -1,6 +1,6 @@
-// How fast is each kernel on each path? Products per type for one token (decode: bytes a second) and for a prompt's tile
-// (multiply-adds a second), attention, and the small ones. Google Benchmark's own flags choose and repeat, for example
-//   kernels_bench --benchmark_filter='avx2/decode' --benchmark_repetitions=5
+// How fast is each kernel on each path? Products per type, packed and as stored, for 1, 4, 32 and 512 tokens (bytes
+// and multiply-adds a second), attention, and the small ones. Google Benchmark's own flags choose and repeat, for example
+//   kernels_bench --benchmark_filter='avx2/tokens1_packed' --benchmark_repetitions=5
 #include <benchmark/benchmark.h>
 
 #include <random>
@@ -35,7 +35,8 @@ std::vector<std::byte> random_rows(DType type, std::size_t bytes) {
   return out;
 }
 
-void product(benchmark::State& state, const Kernels* k, DType type, std::uint32_t rows, std::uint32_t columns, std::uint32_t tokens) {
+void product(benchmark::State& state, const Kernels* k, DType type, std::uint32_t rows, std::uint32_t columns, std::uint32_t tokens,
+             bool packed) {
   const std::size_t stride = row_bytes(type, columns);
   const auto weights = random_rows(type, rows * stride);
   std::vector<float> x(std::size_t{tokens} * columns, 0.5f), y(std::size_t{tokens} * rows);
@@ -45,12 +46,18 @@ void product(benchmark::State& state, const Kernels* k, DType type, std::uint32_
   const bool quantized = info(type).quantized();
   MatmulTile tile{type, weights.data(), stride, 0, columns, quantized ? static_cast<const void*>(blocks.data()) : x.data(),
                   quantized ? columns / 32 : columns, tokens, y.data(), rows, scratch.data()};
+  if (packed) tile.pack = k->pack_rows;  // random codes are as good in any order; 64 is a multiple of every group
+  const std::size_t act_bytes = quantized ? sizeof(ActBlock) : sizeof(float);
   for (auto _ : state) {
     for (std::uint32_t r = 0; r < rows; r += 64) {  // as the pass cuts it
       tile.weights = weights.data() + r * stride;
       tile.rows = rows - r < 64 ? rows - r : 64;
-      tile.y = y.data() + r;
-      k->matmul(tile);
+      for (std::uint32_t t = 0; t < tokens; t += 32) {
+        tile.acts = static_cast<const std::byte*>(quantized ? static_cast<const void*>(blocks.data()) : x.data()) + t * tile.act_stride * act_bytes;
+        tile.tokens = tokens - t < 32 ? tokens - t : 32;
+        tile.y = y.data() + std::size_t{t} * rows + r;
+        k->matmul(tile);
+      }
     }
     benchmark::ClobberMemory();
   }
@@ -90,9 +97,13 @@ void register_path(const Kernels* k) {
   const auto add = [&](const std::string& what, auto f) { benchmark::RegisterBenchmark((name + what).c_str(), f); };
   for (const DType type : types) {
     const std::string t(info(type).name);
-    add("/decode/" + t, [=](benchmark::State& s) { product(s, k, type, 4096, 4096, 1); });
-    add("/prompt64/" + t, [=](benchmark::State& s) { product(s, k, type, 512, 2048, 64); });
-    add("/prompt4/" + t, [=](benchmark::State& s) { product(s, k, type, 512, 2048, 4); });
+    for (const bool packed : {false, true}) {
+      if (packed && (!k->pack_rows || !info(type).quantized())) continue;
+      const std::string how = (packed ? "_packed/" : "/") + t;
+      add("/tokens1" + how, [=](benchmark::State& s) { product(s, k, type, 4096, 4096, 1, packed); });
+      for (const std::uint32_t tokens : {4u, 32u, 512u})
+        add("/tokens" + std::to_string(tokens) + how, [=](benchmark::State& s) { product(s, k, type, 512, 2048, tokens, packed); });
+    }
   }
   for (const DType type : {DType::f32, DType::f16})
     for (const std::uint32_t group : {1, 4, 8})
