@@ -85,11 +85,19 @@ void check_text(const Row& row) {
   CHECK(said["text"] == row.found["text"]);
 }
 
+// Where so many UTF-8 characters end.
+std::size_t bytes_of(const std::string& text, std::size_t characters) {
+  std::size_t at = 0;
+  for (; at < text.size(); ++at)
+    if ((static_cast<unsigned char>(text[at]) & 0xc0) != 0x80 && characters-- == 0) break;
+  return at;
+}
+
 double check_loss(const Row& row) {
   const puna_test::TempDir folder;
   const fs::path file = write(row, folder.path());
   std::string text = puna_test::read_text(*place(row.how["text"]));
-  text.resize(std::min<std::size_t>(text.size(), row.how.value("bytes", text.size())));
+  text.resize(bytes_of(text, row.how.value("characters", text.size())));
   const Json measured =
       run({"perplexity", "-m", file.string(), "-f", "-", "--ctx", row.how["ctx"].dump(), "--json", "-q"}, text).json();
   CHECK(measured["tokens"] == row.found["tokens"]);
