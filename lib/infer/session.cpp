@@ -58,6 +58,11 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& optio
   pass_wanted_rows_.reserve(options_.max_logits);
 }
 
+void Session::set_adapters(std::vector<AdapterUse> uses) {
+  if (feeding_) fail(Code::state, "adapters cannot change while a feed is in progress");
+  adapters_ = AdapterSet(*model_, std::move(uses), options_.batch);
+}
+
 void Session::check_sequence(std::uint32_t sequence) const {
   if (sequence >= options_.sequences)
     fail(Code::argument, "sequence is " + std::to_string(sequence) + ", the session has " + std::to_string(options_.sequences));
@@ -179,7 +184,7 @@ void Session::run_pass() {
   // Logits of this pass follow those of the passes before.
   a.logits += static_cast<std::size_t>(next_wanted_) * config.V;
   const Compute compute{machine_kernels(), pass_, workspace_.scratch(), workspace_.scratch_stride(),
-                        observer_};
+                        observer_,        adapters_.adaptation()};
   const float* embeddings = feed_embeddings_.empty() ? nullptr : feed_embeddings_.data() + static_cast<std::size_t>(next_row_) * config.D;
   decoder(compute, config, model_->params(), a, rope_, cache_.layout(),
           {feed_ids_.data() + next_row_, embeddings, places_.data(), pass_rows_, pass_wanted_rows_.data(),

@@ -211,7 +211,7 @@ void Trainer::tell(TrainEvent event) {
   if (const std::int32_t code = on_event(event)) throw Error(Code::callback, "the callback stopped the training", code);
 }
 
-void Trainer::end_step() {
+void Trainer::end_step(bool told) {
   TrainEvent event;
   event.loss = sum_ / static_cast<double>(learnt_);
   event.rate = learning_rate(options_, step_, steps_);
@@ -224,7 +224,8 @@ void Trainer::end_step() {
   else if (held_out_.rows() && options_.evaluate_every && step_ % options_.evaluate_every == 0) phase_ = Phase::between;
   if (!std::isfinite(event.loss))
     fail(Code::state, "the loss of step " + std::to_string(step_) + " is not finite: a smaller learning rate may help");
-  tell(event);
+  if (!state_path_.empty() && state_every_ && (step_ % state_every_ == 0 || step_ == steps_)) save_state(state_path_);
+  if (told) tell(event);
 }
 
 bool Trainer::step(const Deadline& deadline, const CancelToken* cancel) {

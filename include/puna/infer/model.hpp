@@ -21,6 +21,8 @@ class Model {
   const RuntimeRef& runtime() const { return runtime_; }
   const std::shared_ptr<const Tokenizer>& tokenizer() const { return tokenizer_; }  // may be null
   const std::vector<MetadataEntry>& metadata() const { return metadata_; }
+  // What it was loaded from: for writing it again with other weights.
+  const std::shared_ptr<const WeightSource>& source() const { return source_; }
   const std::string& name() const { return name_; }
   const std::string& format() const { return format_; }
   bool tied() const { return tied_; }

@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "puna/infer/adapter.hpp"
 #include "puna/infer/cache.hpp"
 #include "puna/infer/model.hpp"
 #include "puna/infer/sampler.hpp"
@@ -74,6 +75,10 @@ class Session {
   // Sees every product of later feeds; null for none. Not owned.
   void observe(LinearObserver* observer) { observer_ = observer; }
 
+  // What later feeds add to the model; what is in the cache stays as it was computed. Error(state) during a feed.
+  void set_adapters(std::vector<AdapterUse> uses);
+  const std::vector<AdapterUse>& adapters() const { return adapters_.uses(); }
+
   // Of the last feed's row `index`; Error(argument) when they were not wanted.
   std::span<const float> logits(std::uint32_t index) const;
 
@@ -98,6 +103,7 @@ class Session {
   Sampler greedy_;
   SuffixIndex suffixes_;
   LinearObserver* observer_ = nullptr;
+  AdapterSet adapters_;
 
   // The feed in progress; vectors keep their capacity, so decoding does not allocate.
   bool feeding_ = false;

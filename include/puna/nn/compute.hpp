@@ -27,6 +27,7 @@ struct Compute {
   std::byte* scratch;  // [workers][scratch_stride], 64-byte aligned
   std::size_t scratch_stride;
   LinearObserver* observer = nullptr;
+  const struct Adaptation* adaptation = nullptr;  // null: the model as it is
 
   std::byte* worker_scratch(std::uint32_t worker) const { return scratch + worker * scratch_stride; }
 };

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <initializer_list>
 
+#include "puna/nn/adapt.hpp"
 #include "puna/nn/compute.hpp"
 
 namespace puna {
@@ -79,6 +80,9 @@ inline void linear(const Compute& c, const Rows& x, std::uint32_t T, std::initia
       for (std::uint32_t t = 0; t < tokens; ++t)
         c.kernels.add(p->add_to + static_cast<std::size_t>(t0 + t) * w.rows + r0, y + static_cast<std::size_t>(t) * w.rows, rows);
   });
+  if (!c.adaptation) return;
+  for (const Product& p : products)
+    c.adaptation->each(p.w, [&](const Adapted& l) { adapt(c, l, c.adaptation->inner, p.add_to ? p.add_to : p.y, x, T); });
 }
 
 }  // namespace puna

@@ -53,15 +53,15 @@ class Trainer {
   double held_out_before() const { return before_; }
   double held_out_after() const { return after_; }
 
-  // State after a whole step, for checkpoints. The digest is of everything that must be the same to go on.
-  std::string state() const;
+  // Checkpoints: the state after the last whole step, whole under its name or not there.
+  void save_state(const std::string& path);
+  // Error(argument) for a checkpoint of another run: the digest is of everything that must be the same to go on.
   void restore(const std::string& path);
-  void save_state(const std::string& path) const;
-  std::array<std::uint8_t, 32> digest() const { return digest_; }
+  // Written there by step() itself, every so many steps.
+  void keep_state(std::string path, std::uint32_t every) { state_path_ = std::move(path), state_every_ = every; }
 
  private:
   enum class Phase : std::int32_t { before, train, between, after, finished };
-  struct Space;
 
   void begin_pass(const MicroBatch& batch, float weight);
   bool run_pass(const Deadline& deadline, const CancelToken* cancel, bool learn);
@@ -69,7 +69,7 @@ class Trainer {
   bool measure(const Deadline& deadline, const CancelToken* cancel, double& loss);
   bool train_some(const Deadline& deadline, const CancelToken* cancel);
   bool update(const Deadline& deadline, const CancelToken* cancel);
-  void end_step();
+  void end_step(bool told = true);
   void tell(TrainEvent event);
   void make_digest();
   double norm() const;
@@ -102,6 +102,8 @@ class Trainer {
   double seconds_ = 0;        // spent in steps of this run
   std::uint64_t trained_ = 0;  // tokens in them
   std::array<std::uint8_t, 32> digest_{};
+  std::string state_path_;
+  std::uint32_t state_every_ = 0;
 };
 
 }  // namespace puna

@@ -1,0 +1,94 @@
+// A run's state on disk: what a whole step leaves, with a digest over all of it. The random numbers are counters of seed and
+// step, so the step is all that they need.
+#include <cstring>
+
+#include "puna/io/atomic_file.hpp"
+#include "puna/io/file.hpp"
+#include "puna/train/trainer.hpp"
+
+namespace puna {
+namespace {
+
+struct StateHead {
+  char magic[8];
+  std::uint32_t phase, losses;
+  std::array<std::uint8_t, 32> digest;
+  std::uint64_t step, floats;
+  double before, after;
+  char isa[16];
+};
+static_assert(sizeof(StateHead) == 96);
+constexpr char state_magic[8] = {'P', 'U', 'N', 'A', 'T', 'R', 'N', '1'};
+
+}  // namespace
+
+void Trainer::save_state(const std::string& path) {
+  // An update that was interrupted is finished first: half of the weights are new already.
+  if (updating_ && update({}, nullptr)) end_step(false);
+  AtomicFile file(path);
+  Sha256 sha;
+  const auto put = [&](const void* data, std::size_t n) {
+    file.write(data, n);
+    sha.update(data, n);
+  };
+  StateHead head{};
+  std::memcpy(head.magic, state_magic, sizeof head.magic);
+  head.phase = static_cast<std::uint32_t>(phase_);
+  head.losses = static_cast<std::uint32_t>(losses_.size());
+  head.digest = digest_;
+  head.step = step_, head.floats = trainable_.size();
+  head.before = before_, head.after = after_;
+  const std::string_view isa = machine_kernels().name;
+  isa.copy(head.isa, sizeof head.isa - 1);
+  put(&head, sizeof head);
+  put(losses_.data(), losses_.size() * sizeof(double));
+  for (const float* slab : {trainable_.weights(), trainable_.first_moments(), trainable_.second_moments()})
+    put(slab, trainable_.size() * sizeof(float));
+  const auto digest = sha.finish();
+  file.write(digest.data(), digest.size());
+  file.commit();
+}
+
+void Trainer::restore(const std::string& path) {
+  const auto file = File::open(path);
+  StateHead head;
+  if (file->size() < sizeof head + 32) fail(Code::format, path + ": too short to be a checkpoint of training");
+  file->read(0, &head, sizeof head);
+  if (std::memcmp(head.magic, state_magic, sizeof head.magic) != 0) fail(Code::format, path + ": is no checkpoint of training");
+  if (head.digest != digest_)
+    fail(Code::argument, path + ": the checkpoint is of another run: model, rows and options must be the same to go on");
+  const std::uint64_t slab = size_product(trainable_.size(), sizeof(float));
+  const std::uint64_t expected = sizeof head + head.losses * sizeof(double) + 3 * slab + 32;
+  if (head.floats != trainable_.size() || head.step > steps_ || head.losses != head.step || file->size() != expected ||
+      head.phase > static_cast<std::uint32_t>(Phase::finished))
+    fail(Code::format, path + ": step is " + std::to_string(head.step) + ", and " + std::to_string(file->size()) + " bytes are there, not " +
+                           std::to_string(expected));
+  // Into memory of its own first: a damaged file changes nothing.
+  std::vector<double> losses(head.losses);
+  Buffer<float> all(model_->runtime()->memory, trainable_.size() * 3, "checkpoint", Raw{});
+  std::uint64_t at = sizeof head;
+  Sha256 sha;
+  sha.update(&head, sizeof head);
+  const auto get = [&](void* to, std::size_t n) {
+    file->read(at, to, n);
+    sha.update(to, n);
+    at += n;
+  };
+  get(losses.data(), losses.size() * sizeof(double));
+  get(all.data(), static_cast<std::size_t>(3 * slab));
+  Sha256::Digest digest;
+  file->read(at, digest.data(), digest.size());
+  if (digest != sha.finish()) fail(Code::format, path + ": the checkpoint is damaged: its digest does not fit");
+  const std::size_t n = trainable_.size();
+  std::copy(all.data(), all.data() + n, trainable_.weights());
+  std::copy(all.data() + n, all.data() + 2 * n, trainable_.first_moments());
+  std::copy(all.data() + 2 * n, all.data() + 3 * n, trainable_.second_moments());
+  std::fill(trainable_.gradients(), trainable_.gradients() + n, 0.0f);
+  losses_ = std::move(losses);
+  step_ = head.step, before_ = head.before, after_ = head.after;
+  phase_ = static_cast<Phase>(head.phase);
+  micro_ = 0, in_pass_ = updating_ = false, sum_ = 0, measured_ = 0, step_tokens_ = 0;
+  done_ = total_ / steps_ * step_;
+}
+
+}  // namespace puna

@@ -1,0 +1,101 @@
+// Adapters at inference and on disk: PEFT's, llama.cpp's, and those that were trained here.
+#include "puna/io/weight_sink.hpp"
+#include "puna/slim/quantize.hpp"
+#include "puna/train/save.hpp"
+#include "train_support.hpp"
+
+using namespace puna_test;
+using puna::AdapterUse;
+
+namespace {
+
+std::vector<float> adapted_logits(const std::shared_ptr<const puna::Model>& model, const std::vector<std::int32_t>& ids, std::vector<AdapterUse> uses,
+                                  std::uint32_t chunk = 512) {
+  puna::SessionOptions options;
+  options.batch = options.max_logits = chunk;
+  options.cache_type = puna::DType::f32;
+  puna::Session session(model, options);
+  session.set_adapters(std::move(uses));
+  std::vector<float> out;
+  for (std::size_t at = 0; at < ids.size(); at += chunk) {
+    puna::FeedInput feed;
+    feed.ids = std::span(ids).subspan(at, std::min<std::size_t>(chunk, ids.size() - at));
+    feed.count = static_cast<std::uint32_t>(feed.ids.size());
+    const std::vector<std::uint8_t> want(feed.count, 1);
+    feed.want_logits = want;
+    session.feed(feed);
+    for (std::uint32_t i = 0; i < feed.count; ++i) {
+      const auto row = session.logits(i);
+      out.insert(out.end(), row.begin(), row.end());
+    }
+  }
+  return out;
+}
+
+std::shared_ptr<const puna::Adapter> open_adapter(const puna::Model& model, const fs::path& path) {
+  return puna::Adapter::open(path.string(), model.config(), model.runtime()->memory);
+}
+
+void write_model(const puna::RuntimeRef& runtime, std::shared_ptr<const puna::WeightSource> source, const fs::path& path) {
+  puna::QuantizeOptions options;
+  options.requantize = true;
+  puna::Quantizer writer(runtime, std::move(source), puna::gguf_sink(path.string()), options);
+  while (!writer.step({}, nullptr)) {
+  }
+}
+
+}  // namespace
+
+TEST_CASE("an adapter that PEFT made gives PEFT's logits, whole and in chunks") {
+  const auto model = load_model(fixture("train/base"));
+  const auto rows = read_examples(fixture("train/rows.txt"));
+  const auto adapter = open_adapter(*model, fixture("train/peft"));
+  const std::vector<float> theirs = read_floats(fixture("train/peft.logits.f32"));
+  const std::vector<float> ours = adapted_logits(model, rows[0].ids, {{adapter, 1.0f}});
+  CHECK(max_difference(ours, theirs) <= 1e-4f);
+  CHECK(adapted_logits(model, rows[0].ids, {{adapter, 1.0f}}, 7) == ours);
+  CHECK(max_difference(adapted_logits(model, rows[0].ids, {}), theirs) > 0.1f);
+  // Two halves are the whole.
+  CHECK(max_difference(adapted_logits(model, rows[0].ids, {{adapter, 0.25f}, {adapter, 0.75f}}), theirs) <= 1e-4f);
+}
+
+TEST_CASE("a trained adapter: live, merged to f32 and loaded again, the same logits") {
+  const TempDir dir;
+  const auto model = load_model(fixture("train/base"));
+  const auto rows = read_examples(fixture("train/rows.txt"));
+  puna::Trainer trainer(model, fixture_options(puna::TrainMethod::lora), rows, {});
+  run(trainer);
+  const auto live = puna::current_adapter(trainer);
+  const std::vector<float> expected = adapted_logits(model, rows[0].ids, {{live, 1.0f}});
+  CHECK(max_difference(expected, adapted_logits(model, rows[0].ids, {})) > 1e-2f);
+  puna::save_peft(trainer, (dir / "adapter").string());
+  const auto read = open_adapter(*model, dir / "adapter");
+  CHECK(adapted_logits(model, rows[0].ids, {{read, 1.0f}}) == expected);
+  write_model(model->runtime(), puna::merged_source(model->source(), {{read, 1.0f}}), dir / "merged.gguf");
+  CHECK(max_difference(run_logits(load_model(dir / "merged.gguf"), rows[0].ids), expected) <= 1e-4f);
+}
+
+TEST_CASE("a whole model that was trained is written, and loaded again gives the loss it had") {
+  const TempDir dir;
+  const auto model = load_model(fixture("train/base"));
+  const auto rows = read_examples(fixture("train/rows.txt"));
+  puna::TrainOptions o = fixture_options(puna::TrainMethod::full);
+  puna::Trainer trainer(model, o, rows, rows);
+  run(trainer);
+  CHECK(trainer.held_out_after() < trainer.held_out_before());
+  write_model(model->runtime(), puna::trained_source(trainer), dir / "tuned.gguf");
+  puna::Trainer again(load_model(dir / "tuned.gguf"), o, rows, rows);
+  while (std::isnan(again.held_out_before())) again.step(puna::Deadline::after(0), nullptr);
+  CHECK(again.held_out_before() == trainer.held_out_after());
+}
+
+TEST_CASE("a GGUF adapter gives llama.cpp's logits") {
+  PUNA_SHARED(path, "lora/stories260K/lora_r4_a8.gguf");
+  PUNA_SHARED(base, "models/stories260K/stories260K.gguf");
+  PUNA_SHARED(ids_path, "lora/stories260K/logits_input.ids.txt");
+  PUNA_SHARED(logits_path, "lora/stories260K/logits_32x512.scale1.llamacpp.f32");
+  const auto model = load_model(base);
+  const std::vector<float> ours = adapted_logits(model, read_ids(ids_path), {{open_adapter(*model, path), 1.0f}});
+  const float difference = max_difference(ours, read_floats(logits_path));
+  CHECK(difference <= 1e-4f);
+}
