@@ -9,6 +9,7 @@
  *   7 tokens     sequences, feed, logits
  *   8 measures   perplexity
  *   9 slimming   quantize, convert, calibrate
+ *  10 data       chat templates, training data
  *
  * Rules that hold everywhere (ABI.md has the whole promise)
  * - Every call that can fail returns a status (PUNA_OK is 0) and takes an optional puna_error* last. On failure outputs
@@ -640,6 +641,134 @@ PUNA_API int32_t PUNA_CALL puna_calibrate(const puna_model* model, const char* t
                                           const puna_calibrate_options* options, puna_error* error);
 PUNA_API int32_t PUNA_CALL puna_calibrate_job(puna_job** out, const puna_model* model, const char* text, size_t length,
                                               const char* out_path, const puna_calibrate_options* options, puna_error* error);
+
+/* ---- 10 data ------------------------------------------------------------------------------------------------------ */
+
+/* Chat templates are data, never executed. Wherever a template is asked for: NULL is the one that the model's file has,
+ * a name is one of these, and a text that begins with '{' describes one:
+ *   {"user": "Q: {content}\n", "assistant": "A: {content}{eos}\n", "system": "{content}\n"}
+ * with {bos} and {eos} for the tokens, and optionally "generation" (what asks for the answer), "default_system", "tags"
+ * (a list: what may not stand in a message), "strip". */
+PUNA_API const char* PUNA_CALL puna_chat_template_name(size_t index); /* static; NULL past the end */
+/* The name of a template text (of tokenizer.chat_template, or tokenizer_config.json), told by what it prints; static.
+ * PUNA_E_UNSUPPORTED, with the names, for one that is not known. */
+PUNA_API int32_t PUNA_CALL puna_chat_template_recognise(const char* text, size_t length, const char** name, puna_error* error);
+
+#define PUNA_ROLE_SYSTEM ((int32_t)0)
+#define PUNA_ROLE_USER ((int32_t)1)
+#define PUNA_ROLE_ASSISTANT ((int32_t)2)
+#define PUNA_MESSAGE_NO_LOSS ((uint32_t)1) /* an answer that is not to be learnt */
+typedef struct puna_message {              /* stands in arrays, so it never grows */
+  int32_t role;
+  uint32_t flags;
+  const char* text;
+  size_t length;
+} puna_message;
+
+/* What is done with a template's tags, or a control token's spelling, inside a text. */
+#define PUNA_TAGS_REFUSE ((int32_t)0)     /* an error that names the tag */
+#define PUNA_TAGS_NEUTRALISE ((int32_t)1) /* a space is set into it, so that it is text like any other */
+#define PUNA_TAGS_KEEP ((int32_t)2)       /* spelt out as it stands; it still never becomes a control token */
+typedef struct puna_chat_options {
+  uint32_t struct_size;
+  int32_t tags;    /* PUNA_TAGS_... */
+  int32_t whole;   /* 0 (the default): a prompt, asking for an answer. 1: a conversation, ending with an answer */
+  uint32_t reserved;
+} puna_chat_options;
+PUNA_API void PUNA_CALL puna_chat_options_init(puna_chat_options* options, size_t size);
+/* Ids of a conversation, BOS and all. loss (may be NULL) gets as many bytes: 1 where a token is part of an answer, or ends it.
+ * The rules of puna_tokenizer_encode for capacity and count. PUNA_E_ARGUMENT for roles out of order or a special tag. */
+PUNA_API int32_t PUNA_CALL puna_chat_render(const puna_tokenizer* tokenizer, const char* chat_template,
+                                            const puna_message* messages, size_t message_count,
+                                            const puna_chat_options* options, int32_t* ids, uint8_t* loss, size_t capacity,
+                                            size_t* count, puna_error* error);
+
+#define PUNA_DATA_AUTO ((int32_t)0) /* of either: recognised */
+#define PUNA_DATA_JSONL ((int32_t)1)
+#define PUNA_DATA_JSON ((int32_t)2) /* a list */
+#define PUNA_DATA_CSV ((int32_t)3)
+#define PUNA_DATA_TEXT ((int32_t)4)
+#define PUNA_ROWS_MESSAGES ((int32_t)1)   /* {"messages": [{"role", "content"}]} */
+#define PUNA_ROWS_SHAREGPT ((int32_t)2)   /* {"conversations": [{"from", "value"}]} */
+#define PUNA_ROWS_ALPACA ((int32_t)3)     /* {"instruction", "input", "output"} */
+#define PUNA_ROWS_PROMPT ((int32_t)4)     /* {"prompt", "completion"} */
+#define PUNA_ROWS_PREFERENCE ((int32_t)5) /* {"prompt", "chosen", "rejected"} */
+#define PUNA_ROWS_TEXT ((int32_t)6)       /* {"text"} */
+#define PUNA_TOO_LONG_CUT ((int32_t)0)
+#define PUNA_TOO_LONG_DROP ((int32_t)1)
+#define PUNA_TOO_LONG_REFUSE ((int32_t)2)
+#define PUNA_DATA_DROP_DUPLICATES ((uint32_t)1)
+#define PUNA_DATA_LEARN_PROMPTS ((uint32_t)2)    /* loss on all but the first token of a row */
+#define PUNA_DATA_CHAT_PROMPTS ((uint32_t)4)     /* prompt and completion are said as user and assistant, in the template */
+typedef struct puna_data_options {
+  uint32_t struct_size;
+  uint32_t flags;             /* PUNA_DATA_... */
+  int32_t format;             /* PUNA_DATA_JSONL and the like */
+  int32_t rows;               /* PUNA_ROWS_... */
+  int32_t tags;               /* PUNA_TAGS_... */
+  int32_t too_long;           /* PUNA_TOO_LONG_... */
+  uint32_t length;            /* tokens that a row may have; 0: any number */
+  uint32_t reserved;
+  uint64_t sample;            /* the row to keep for puna_data_sample, from 1; default 1 */
+  const char* chat_template;  /* as above */
+} puna_data_options;
+PUNA_API void PUNA_CALL puna_data_options_init(puna_data_options* options, size_t size);
+
+/* The doctor: reads a file of training data from end to end, row by row, and keeps what it found. */
+typedef struct puna_data puna_data;
+/* The file's rows may be wrong in any way: that is no error of this call, but a finding. */
+PUNA_API int32_t PUNA_CALL puna_data_open(puna_data** out, const puna_tokenizer* tokenizer, const puna_source* source,
+                                          const puna_data_options* options, puna_error* error);
+PUNA_API void PUNA_CALL puna_data_destroy(puna_data* data);
+typedef struct puna_data_info {
+  uint32_t struct_size;
+  int32_t format;             /* as recognised */
+  int32_t rows_kind;          /* PUNA_ROWS_... */
+  uint32_t reserved;
+  uint64_t rows;              /* that a trainer would get */
+  uint64_t tokens;
+  uint64_t loss_tokens;
+  uint64_t longest;
+  uint64_t neutralised;       /* tags */
+  uint64_t refused;           /* rows that a trainer would not take: it would stop at the first */
+  uint64_t warnings;
+  const char* chat_template;  /* the name in use, borrowed; "" for none */
+} puna_data_info;
+PUNA_API int32_t PUNA_CALL puna_data_get_info(const puna_data* data, puna_data_info* out, size_t size, puna_error* error);
+
+#define PUNA_FAULT_BROKEN ((int32_t)0)
+#define PUNA_FAULT_EMPTY_FILE ((int32_t)1)
+#define PUNA_FAULT_ENCODING ((int32_t)2)
+#define PUNA_FAULT_SHAPE ((int32_t)3)
+#define PUNA_FAULT_ROLES ((int32_t)4)
+#define PUNA_FAULT_EMPTY_ANSWER ((int32_t)5)
+#define PUNA_FAULT_ALL_MASKED ((int32_t)6)
+#define PUNA_FAULT_SPECIAL_TAG ((int32_t)7)
+#define PUNA_FAULT_DUPLICATE ((int32_t)8) /* a warning */
+#define PUNA_FAULT_TOO_LONG ((int32_t)9)  /* a warning, unless it is to be refused */
+PUNA_API const char* PUNA_CALL puna_data_fault_name(int32_t fault); /* "empty_answer"; static; NULL: no such fault */
+PUNA_API uint64_t PUNA_CALL puna_data_fault_count(const puna_data* data, int32_t fault);
+typedef struct puna_data_finding {
+  uint32_t struct_size;
+  int32_t fault;
+  uint64_t line;     /* of the file, from 1; 0: the whole file */
+  const char* text;  /* borrowed, NUL-terminated */
+} puna_data_finding;
+/* In the order of the file; at most the first 1000 are kept, the counts have them all. */
+PUNA_API size_t PUNA_CALL puna_data_finding_count(const puna_data* data);
+PUNA_API int32_t PUNA_CALL puna_data_get_finding(const puna_data* data, size_t index, puna_data_finding* out, size_t size,
+                                                 puna_error* error);
+typedef struct puna_data_row {
+  uint32_t struct_size;
+  uint32_t reserved;
+  uint64_t line;        /* 0: the file has no such row */
+  size_t count;
+  const int32_t* ids;   /* borrowed, as is loss: 1 where a token is learnt */
+  const uint8_t* loss;
+} puna_data_row;
+/* The row that was asked for; rejected 1: the other answer of a preference (count 0: none). */
+PUNA_API int32_t PUNA_CALL puna_data_sample(const puna_data* data, int32_t rejected, puna_data_row* out, size_t size,
+                                            puna_error* error);
 
 #ifdef __cplusplus
 }

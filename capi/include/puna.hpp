@@ -171,6 +171,13 @@ class Tokenizer {  // borrowed from its model, or alone
   const puna_tokenizer* tokenizer_ = nullptr;
 };
 
+class Data : public Handle<puna_data, puna_data_destroy> {  // a file of training data, looked at
+ public:
+  Data(const puna_tokenizer* tokenizer, const puna_source& source, const puna_data_options& options) {
+    create(puna_data_open, tokenizer, &source, &options);
+  }
+};
+
 class Detokenizer : public Handle<puna_detokenizer, puna_detokenizer_destroy> {
  public:
   explicit Detokenizer(const Tokenizer& tokenizer) { create(puna_detokenizer_create, tokenizer.get()); }

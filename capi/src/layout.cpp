@@ -4,6 +4,7 @@
 #include "puna/base/status.hpp"
 #include "puna/infer/generate.hpp"
 #include "puna/io/weight_source.hpp"
+#include "puna/train/data.hpp"
 
 namespace {
 
@@ -122,6 +123,20 @@ PUNA_SIZE(puna_quantize_result, 24, 24);
 PUNA_AT(puna_calibrate_options, chunks, 8, 8);
 PUNA_AT(puna_calibrate_options, cancel, 16, 16);
 
+PUNA_AT(puna_message, text, 8, 8);
+PUNA_SIZE(puna_message, 24, 16);
+PUNA_SIZE(puna_chat_options, 16, 16);
+PUNA_AT(puna_data_options, sample, 32, 32);
+PUNA_AT(puna_data_options, chat_template, 40, 40);
+PUNA_AT(puna_data_info, rows, 16, 16);
+PUNA_AT(puna_data_info, chat_template, 72, 72);
+PUNA_AT(puna_data_finding, line, 8, 8);
+PUNA_AT(puna_data_finding, text, 16, 16);
+PUNA_AT(puna_data_row, line, 8, 8);
+PUNA_AT(puna_data_row, count, 16, 16);
+PUNA_AT(puna_data_row, ids, 24, 20);
+PUNA_AT(puna_data_row, loss, 32, 24);
+
 // The core's codes are the ABI's.
 constexpr bool same(puna::Code code, std::int32_t status) { return static_cast<std::int32_t>(code) == status; }
 static_assert(same(puna::Code::ok, PUNA_OK) && same(puna::Code::argument, PUNA_E_ARGUMENT) && same(puna::Code::memory, PUNA_E_MEMORY));
@@ -135,5 +150,18 @@ static_assert(static_cast<int>(puna::Speculate::suffix) == PUNA_SPECULATE_SUFFIX
 static_assert(static_cast<int>(puna::DType::f32) == PUNA_CACHE_F32 && static_cast<int>(puna::DType::f16) == PUNA_CACHE_F16);
 static_assert(puna::token_normal == PUNA_TOKEN_NORMAL && puna::token_unknown == PUNA_TOKEN_UNKNOWN && puna::token_control == PUNA_TOKEN_CONTROL);
 static_assert(puna::token_user_defined == PUNA_TOKEN_USER_DEFINED && puna::token_unused == PUNA_TOKEN_UNUSED && puna::token_byte == PUNA_TOKEN_BYTE);
+template <class E>
+constexpr bool is(E value, std::int32_t number) { return static_cast<std::int32_t>(value) == number; }
+static_assert(is(puna::Role::system, PUNA_ROLE_SYSTEM) && is(puna::Role::user, PUNA_ROLE_USER) && is(puna::Role::assistant, PUNA_ROLE_ASSISTANT));
+static_assert(is(puna::TagPolicy::refuse, PUNA_TAGS_REFUSE) && is(puna::TagPolicy::neutralise, PUNA_TAGS_NEUTRALISE) && is(puna::TagPolicy::keep, PUNA_TAGS_KEEP));
+static_assert(is(puna::DataFormat::jsonl, PUNA_DATA_JSONL) && is(puna::DataFormat::json, PUNA_DATA_JSON) && is(puna::DataFormat::csv, PUNA_DATA_CSV));
+static_assert(is(puna::DataFormat::automatic, PUNA_DATA_AUTO) && is(puna::DataFormat::text, PUNA_DATA_TEXT) && is(puna::RowShape::text, PUNA_ROWS_TEXT));
+static_assert(is(puna::RowShape::messages, PUNA_ROWS_MESSAGES) && is(puna::RowShape::sharegpt, PUNA_ROWS_SHAREGPT) && is(puna::RowShape::alpaca, PUNA_ROWS_ALPACA));
+static_assert(is(puna::RowShape::prompt, PUNA_ROWS_PROMPT) && is(puna::RowShape::preference, PUNA_ROWS_PREFERENCE));
+static_assert(is(puna::TooLong::cut, PUNA_TOO_LONG_CUT) && is(puna::TooLong::drop, PUNA_TOO_LONG_DROP) && is(puna::TooLong::refuse, PUNA_TOO_LONG_REFUSE));
+static_assert(is(puna::DataFault::broken, PUNA_FAULT_BROKEN) && is(puna::DataFault::empty_file, PUNA_FAULT_EMPTY_FILE) && is(puna::DataFault::encoding, PUNA_FAULT_ENCODING));
+static_assert(is(puna::DataFault::shape, PUNA_FAULT_SHAPE) && is(puna::DataFault::roles, PUNA_FAULT_ROLES) && is(puna::DataFault::empty_answer, PUNA_FAULT_EMPTY_ANSWER));
+static_assert(is(puna::DataFault::all_masked, PUNA_FAULT_ALL_MASKED) && is(puna::DataFault::tag, PUNA_FAULT_SPECIAL_TAG));
+static_assert(is(puna::DataFault::duplicate, PUNA_FAULT_DUPLICATE) && is(puna::DataFault::too_long, PUNA_FAULT_TOO_LONG));
 
 }  // namespace

@@ -40,6 +40,7 @@ int run_version(const Arguments& arguments);
 int run_quantize(const Arguments& arguments);
 int run_convert(const Arguments& arguments);
 int run_calibrate(const Arguments& arguments);
+int run_data(const Arguments& arguments);
 
 // ---- options (options.cpp) ------------------------------------------------------------------------------------------
 

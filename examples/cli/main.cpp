@@ -32,6 +32,7 @@ constexpr Command commands[] = {
     {"quantize", "slim a model by storing its weights in fewer bits", run_quantize},
     {"convert", "a model in another container or float type", run_convert},
     {"calibrate", "an importance matrix from a text, for quantize", run_calibrate},
+    {"data", "what a file of training data teaches, and what is wrong with it", run_data},
     {"bench", "speed of prompt and decoding", run_bench},
     {"version", "version of the tool and the library", run_version},
 };

@@ -146,6 +146,10 @@ void write_out(std::string_view text) {
       if (static_cast<unsigned char>(c) >= 32 || c == '\n' || c == '\t') harmless += c;
     text = harmless;
   }
+  write_coloured(text);
+}
+
+void write_coloured(std::string_view text) {
   errno = 0;
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
     throw Failed(fmt::format("stdout: cannot write: {}", std::strerror(errno)));

@@ -53,6 +53,7 @@ class Progress {
 // One piece of text to stdout, at once. On a terminal, control characters that a model may have made up are left out.
 // Throws Failed when stdout does not take it.
 void write_out(std::string_view text);
+void write_coloured(std::string_view text);  // as it is: for text of ours, its foreign parts printable()
 void write_json(const Json& json);  // one line
 void say(bool quiet, std::string_view text);  // one line to stderr
 

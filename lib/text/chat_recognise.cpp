@@ -194,4 +194,14 @@ const ChatTemplate& recognise_chat_template(std::string_view text) {
   fail(Code::unsupported, "the model's chat template is none that is known; name the one to use: " + chat_template_names());
 }
 
+std::optional<ChatTemplate> resolve_chat_template(std::string_view wanted, const Tokenizer& tokenizer) {
+  const auto first = wanted.find_first_not_of(" \t\r\n");
+  if (first != std::string_view::npos) return wanted[first] == '{' ? ChatTemplate::parse(wanted) : find_chat_template(wanted);
+  try {
+    if (!tokenizer.vocab().chat_template.empty()) return recognise_chat_template(tokenizer.vocab().chat_template);
+  } catch (const Error&) {  // none that is known
+  }
+  return std::nullopt;
+}
+
 }  // namespace puna

@@ -62,6 +62,7 @@ void DataReader::refuse(DataFault fault, const std::string& text) const {
 
 void DataReader::warn(DataFault fault, std::string text) {
   ++counts_.faults[static_cast<std::size_t>(fault)];
+  ++counts_.warnings;
   if (warnings_.size() < max_findings) warnings_.push_back({fault, line_, std::move(text)});
 }
 
@@ -86,6 +87,7 @@ bool DataReader::next(Row& row) {
     }
   } catch (const DataError& error) {
     ++counts_.faults[static_cast<std::size_t>(error.fault())];
+    ++counts_.refused;
     throw;
   }
 }
@@ -151,7 +153,12 @@ Example DataReader::encode(const RowContent& content, const std::vector<Message>
   if (std::none_of(messages.begin(), messages.end(), [](const Message& m) { return m.role == Role::assistant && m.learn; }) &&
       !messages.empty() && messages.back().role == Role::assistant)
     refuse(DataFault::all_masked, "no answer of it is to be learnt");
-  ChatIds out = render_chat(*chat, *tokenizer_, messages, {options_.tags, false});
+  return render(*chat, messages);
+}
+
+Example DataReader::render(const ChatTemplate& chat, const std::vector<Message>& messages) {
+  if (chat.name != "none") template_in_use_ = chat.name;
+  ChatIds out = render_chat(chat, *tokenizer_, messages, {options_.tags, false});
   counts_.neutralised += out.neutralised;
   if (options_.learn_prompts) std::fill(out.loss.begin(), out.loss.end(), std::uint8_t{1});
   return {std::move(out.ids), std::move(out.loss)};
@@ -161,11 +168,7 @@ Example DataReader::encode(const RowContent& content, const std::vector<Message>
 Example DataReader::encode_prompt(const std::string& prompt, const std::string& answer) {
   static const ChatTemplate plain = ChatTemplate::parse(R"({"name":"none","user":"{content}","assistant":"{content}{eos}"})");
   const bool chat = options_.chat_for_prompts && options_.chat;
-  const std::vector<Message> messages{{Role::user, prompt}, {Role::assistant, answer}};
-  ChatIds out = render_chat(chat ? *options_.chat : plain, *tokenizer_, messages, {options_.tags, false});
-  counts_.neutralised += out.neutralised;
-  if (options_.learn_prompts) std::fill(out.loss.begin(), out.loss.end(), std::uint8_t{1});
-  return {std::move(out.ids), std::move(out.loss)};
+  return render(chat ? *options_.chat : plain, {{Role::user, prompt, true}, {Role::assistant, answer, true}});
 }
 
 void DataReader::encode_document(const RowContent& content) {
@@ -243,6 +246,7 @@ Dataset load_data(const std::string& path, std::shared_ptr<const Tokenizer> toke
   }
   out.format = reader.format();
   out.shape = reader.shape();
+  out.chat_template = reader.template_in_use();
   out.counts = reader.counts();
   out.warnings = reader.take_warnings();
   return out;
@@ -260,6 +264,7 @@ DataReport examine_data(std::shared_ptr<const File> file, std::shared_ptr<const 
   } catch (const DataError& error) {
     refused(error);
     ++report.counts.faults[static_cast<std::size_t>(error.fault())];
+    ++report.counts.refused;
     return report;
   }
   for (bool more = true; more;) {
@@ -275,6 +280,7 @@ DataReport examine_data(std::shared_ptr<const File> file, std::shared_ptr<const 
   }
   report.format = reader->format();
   report.shape = reader->shape();
+  report.chat_template = reader->template_in_use();
   report.counts = reader->counts();
   return report;
 }

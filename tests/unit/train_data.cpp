@@ -2,7 +2,9 @@
 #include "puna/train/data.hpp"
 
 #include <algorithm>
+#include <sstream>
 
+#include "puna/io/json.hpp"
 #include "puna/train/data_pack.hpp"
 #include "refusal.hpp"
 #include "support.hpp"
@@ -260,6 +262,41 @@ TEST_CASE("packing: whole rows, positions from 0 in each, the first of each with
   CHECK(packed[1].rows == std::vector<std::uint32_t>{2, 3});
   CHECK(packed[1].segments() == 2);
   puna_test::refusal(Code::argument, {"row 2", "4 tokens"}, [&] { pack(rows, 3); });
+}
+
+// torchtune encodes a template's parts one by one, so that its prompts have spaces that Meta's do not, and leaves out the
+// space that Meta and llama-recipes put before an answer's EOS: of its rows, what is learnt is compared, without that space.
+std::vector<std::int32_t> learnt_ids(const Example& e, bool space_before_eos) {
+  std::vector<std::int32_t> out;
+  for (std::size_t i = 0; i < e.ids.size(); ++i) {
+    if (!space_before_eos && i + 1 < e.ids.size() && e.ids[i + 1] == demo()->eos() && demo()->piece(e.ids[i]) == space_symbol) continue;
+    if (e.loss[i]) out.push_back(e.ids[i]);
+  }
+  return out;
+}
+
+TEST_CASE("what is learnt is what torchtune and llama-cookbook learn of the same rows") {
+  std::istringstream in(puna_test::read_text(puna_test::fixture("chat/masks.jsonl")));
+  std::size_t rows = 0;
+  for (std::string line; std::getline(in, line); ++rows) {
+    const Json row = Json::parse(line, "masks.jsonl");
+    CAPTURE(line);
+    const bool torchtune = *row.find("by")->string() == "torchtune";
+    const DataReport report = examine(row.find("data")->dump(100000), with(row.find("template")->string()->c_str()));
+    REQUIRE(report.sample);
+    const auto expect = [&](const char* ids, const char* loss, const Example& e) {
+      Example theirs;
+      for (const Json& id : *row.find(ids)->items()) theirs.ids.push_back(static_cast<std::int32_t>(*id.whole()));
+      for (const Json& l : *row.find(loss)->items()) theirs.loss.push_back(static_cast<std::uint8_t>(*l.whole()));
+      CHECK(learnt_ids(e, !torchtune) == learnt_ids(theirs, true));
+      if (torchtune) return;
+      CHECK(e.ids == theirs.ids);
+      CHECK(e.loss == theirs.loss);
+    };
+    expect("ids", "loss", report.sample->example);
+    if (row.find("rejected_ids")) expect("rejected_ids", "rejected_loss", report.sample->rejected);
+  }
+  CHECK(rows == 9);
 }
 
 TEST_CASE("the shared sets in the shapes users have") {

@@ -73,6 +73,10 @@ const ChatTemplate& find_chat_template(std::string_view name);
 // By the text of tokenizer.chat_template or tokenizer_config.json. Error(unsupported) lists the names.
 const ChatTemplate& recognise_chat_template(std::string_view text);
 
+// The template that a caller names: a name, or JSON that begins with a brace. Empty: the one that the model's file has,
+// nothing where it has none or one that is not known.
+std::optional<ChatTemplate> resolve_chat_template(std::string_view wanted, const Tokenizer& tokenizer);
+
 struct ChatIds {
   std::vector<std::int32_t> ids;
   std::vector<std::uint8_t> loss;   // 1: part of an answer, or the token that ends it

@@ -86,7 +86,7 @@ struct Finding {
 
 struct DataCounts {
   std::uint64_t rows = 0, tokens = 0, loss_tokens = 0, longest = 0;  // of what next() gave
-  std::uint64_t neutralised = 0;
+  std::uint64_t neutralised = 0, refused = 0, warnings = 0;
   std::array<std::uint64_t, data_fault_count> faults{};
   std::uint64_t of(DataFault fault) const { return faults[static_cast<std::size_t>(fault)]; }
 };
@@ -113,6 +113,7 @@ class DataReader {
   bool next(Row& row);
   DataFormat format() const { return format_; }
   RowShape shape() const { return shape_; }  // automatic until the first row was read
+  const std::string& template_in_use() const { return template_in_use_; }  // "" until a row needed one
   const DataCounts& counts() const { return counts_; }
   // Warnings since the last call.
   std::vector<Finding> take_warnings() { return std::exchange(warnings_, {}); }
@@ -121,6 +122,7 @@ class DataReader {
   bool read(Row& row);
   void convert(const RowContent& content, Row& row);
   Example encode(const RowContent& content, const std::vector<Message>& messages);
+  Example render(const ChatTemplate& chat, const std::vector<Message>& messages);
   Example encode_prompt(const std::string& prompt, const std::string& answer);
   void encode_document(const RowContent& content);
   Example windows_next();
@@ -134,6 +136,7 @@ class DataReader {
   DataOptions options_;
   DataFormat format_;
   RowShape shape_;
+  std::string template_in_use_;
   std::unique_ptr<RecordSource> source_;
   DataCounts counts_;
   std::vector<Finding> warnings_;
@@ -149,6 +152,7 @@ struct Dataset {
   std::vector<std::uint64_t> lines;
   DataFormat format = DataFormat::automatic;
   RowShape shape = RowShape::automatic;
+  std::string chat_template;  // in use
   DataCounts counts;
   std::vector<Finding> warnings;  // at most max_findings
 };
@@ -159,6 +163,7 @@ Dataset load_data(const std::string& path, std::shared_ptr<const Tokenizer> toke
 struct DataReport {
   DataFormat format = DataFormat::automatic;
   RowShape shape = RowShape::automatic;
+  std::string chat_template;  // in use
   DataCounts counts;
   std::vector<Finding> findings;  // at most max_findings, in the order of the file; counts has them all
   std::optional<Row> sample;
