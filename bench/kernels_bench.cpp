@@ -67,12 +67,12 @@ void product(benchmark::State& state, const Kernels* k, DType type, std::uint32_
 
 void attention(benchmark::State& state, const Kernels* k, DType type, std::uint32_t group, std::uint32_t keys) {
   const std::uint32_t dim = 128;
-  const std::size_t tensor = page_tokens * dim * info(type).block_bytes;
+  const std::size_t tensor = page_tokens * static_cast<std::size_t>(row_bytes(type, dim));
   const auto page = random_rows(type, 2 * tensor);
   const std::vector<const std::byte*> pages((keys + page_tokens - 1) / page_tokens, page.data());
   std::vector<float> q(std::size_t{group} * dim, 0.01f), out(q.size());
   Aligned scratch(attend_scratch(group, dim));
-  const AttendTile tile{q.data(), out.data(), group, dim, keys, pages.data(), 0, tensor, type, 0.088f, scratch.data()};
+  const AttendTile tile{q.data(), out.data(), q.size(), 1, group, dim, keys, pages.data(), 0, tensor, type, 0.088f, scratch.data()};
   for (auto _ : state) {
     k->attend(tile);
     benchmark::ClobberMemory();
@@ -105,7 +105,7 @@ void register_path(const Kernels* k) {
         add("/tokens" + std::to_string(tokens) + how, [=](benchmark::State& s) { product(s, k, type, 512, 2048, tokens, packed); });
     }
   }
-  for (const DType type : {DType::f32, DType::f16})
+  for (const DType type : {DType::f32, DType::f16, DType::q8_0, DType::q4_0})
     for (const std::uint32_t group : {1, 4, 8})
       add("/attend/" + std::string(info(type).name) + "/group" + std::to_string(group),
           [=](benchmark::State& s) { attention(s, k, type, group, 2048); });

@@ -1,5 +1,6 @@
 #include "puna/infer/cache.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 
@@ -28,6 +29,7 @@ KvCache::KvCache(Memory& memory, const CacheLayout& layout, std::uint32_t contex
   references_.resize(pages);
   for (std::uint32_t i = pages; i-- > 0;) free_.push_back(i);
   sequences_.resize(sequences);
+  copies_.reserve(sequences);
   for (Sequence& s : sequences_) {  // so that nothing grows between token in and token out
     s.ids.reserve(context);
     s.pages.reserve(pages_for(context));
@@ -61,14 +63,30 @@ void KvCache::reserve(std::span<const std::uint32_t> counts) {
     Sequence& s = sequences_[i];
     const std::size_t at = s.ids.size() / page_tokens;
     if (at < s.pages.size() && references_[index(s.pages[at])] > 1) {
-      std::byte* own = take_page();
-      std::memcpy(own, s.pages[at], page_bytes_);
-      drop_page(s.pages[at]);
-      s.pages[at] = own;
+      copies_.push_back({i, at, s.pages[at]});
+      drop_page(s.pages[at]);  // one that others hold, so it stays as it is until they write: after the copies
+      s.pages[at] = take_page();
     }
     const std::uint32_t need = pages_for(static_cast<std::uint64_t>(s.ids.size()) + counts[i]);
     while (s.pages.size() < need) s.pages.push_back(take_page());
   }
+}
+
+void KvCache::copy(std::uint32_t tile) const {
+  const Copy& c = copies_[tile / tiles_of_a_page()];
+  const std::size_t first = tile % tiles_of_a_page() * copy_tile;
+  std::memcpy(sequences_[c.sequence].pages[c.at] + first, c.from + first, std::min(copy_tile, page_bytes_ - first));
+}
+
+void KvCache::unreserve() {
+  for (const Copy& c : copies_) {
+    std::byte*& page = sequences_[c.sequence].pages[c.at];
+    drop_page(page);
+    ++references_[index(c.from)];
+    page = c.from;
+  }
+  copies_.clear();
+  for (std::uint32_t s = 0; s < sequences(); ++s) truncate(s, length(s));
 }
 
 std::byte* KvCache::take_page() {

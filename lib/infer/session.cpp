@@ -22,8 +22,9 @@ SessionPlan plan_session(const Config& config, bool quantized, SessionOptions o,
   if (o.sequences == 0 || o.sequences > max_sequences)
     fail(Code::argument, "sequences is " + std::to_string(o.sequences) + ", not in 1 to " + std::to_string(max_sequences));
   if (o.cache_tokens == 0) o.cache_tokens = static_cast<std::uint64_t>(o.context) * o.sequences;
-  if (o.cache_type != DType::f16 && o.cache_type != DType::f32)
-    fail(Code::argument, "cache_type is " + std::to_string(static_cast<int>(o.cache_type)) + ", neither f32 (0) nor f16 (1)");
+  if (!is_cache_type(o.cache_type))
+    fail(Code::argument, "cache_type is " + std::to_string(static_cast<int>(o.cache_type)) + ", none of f32 (0), f16 (1), q4_0 (2), q8_0 (8)");
+  if (!cache_type_fits(o.cache_type, config.E)) o.cache_type = DType::f16;
   if (o.batch == 0) o.batch = 512;
   o.batch = std::min<std::uint32_t>(o.batch, static_cast<std::uint32_t>(std::min<std::uint64_t>(o.cache_tokens, 1u << 16)));
   if (o.max_logits == 0) o.max_logits = o.sequences;
@@ -49,6 +50,10 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& optio
                  options_.threads),
       pass_(model_->runtime()->tasks, options_.threads),
       greedy_(0, &model_->runtime()->memory) {
+  if (options.cache_type != options_.cache_type)
+    model_->runtime()->log(LogLevel::warning, "a cache of " + std::string(info(options.cache_type).name) + " needs heads of a multiple of " +
+                                                  std::to_string(info(options.cache_type).block) + " wide, these are " +
+                                                  std::to_string(model_->config().E) + ": the cache is f16");
   greedy_.add_greedy();
   greedy_.prepare(model_->config().V, 0);
   if (options_.speculate) suffixes_ = SuffixIndex(model_->runtime()->memory, options_.context);
@@ -137,10 +142,11 @@ void Session::begin_feed(const FeedInput& in) {
   try {
     choose_logits(in);
   } catch (...) {
-    for (std::uint32_t s = 0; s < options_.sequences; ++s) cache_.trim(s);
+    cache_.unreserve();
     wanted_.clear();
     throw;
   }
+  if (cache_.copying()) pass_.start();
   feeding_ = true;
   in_pass_ = false;
   next_row_ = 0;
@@ -153,6 +159,11 @@ bool Session::step_feed(const Deadline& deadline, const CancelToken* cancel) {
       abort_feed();
       fail(Code::cancelled, "the computation was cancelled");
     }
+    if (cache_.copying()) {  // a pass of its own, before anything is written
+      copy_pages(deadline, cancel);
+      if (deadline.passed()) return false;
+      continue;
+    }
     if (!in_pass_) begin_pass();
     pass_.resume(deadline, cancel);
     run_pass();
@@ -160,6 +171,12 @@ bool Session::step_feed(const Deadline& deadline, const CancelToken* cancel) {
     if (feeding_ && deadline.passed()) return false;
   }
   return true;
+}
+
+void Session::copy_pages(const Deadline& deadline, const CancelToken* cancel) {
+  pass_.resume(deadline, cancel);
+  pass_(cache_.copying(), cache_.copying() * Pass::inline_work, [&](std::uint32_t tile, std::uint32_t) { cache_.copy(tile); });
+  if (pass_.operations_done() == 1) cache_.copied();
 }
 
 void Session::begin_pass() {
@@ -207,7 +224,7 @@ void Session::abort_feed() {
   feeding_ = in_pass_ = false;
   wanted_.resize(next_wanted_);
   feed_embeddings_ = {};
-  for (std::uint32_t s = 0; s < options_.sequences; ++s) cache_.trim(s);
+  cache_.unreserve();
 }
 
 std::span<const float> Session::logits(std::uint32_t index) const {

@@ -156,13 +156,60 @@ struct Online {  // a softmax that has seen some of its keys
   float sum = 0;
 };
 
+// A query as a block cache multiplies it: 16-bit codes, so that their products with keys' codes are exact integers.
+float quantize_query(const float* q, std::uint32_t n, std::int16_t* codes) {
+  float largest = 0, probe = 0;
+  for (std::uint32_t i = 0; i < n; ++i) {
+    largest = std::fabs(q[i]) > largest ? std::fabs(q[i]) : largest;
+    probe += q[i] * 0.0f;
+  }
+  const float d = largest / 32767.0f;
+  for (std::uint32_t i = 0; i < n; ++i) {
+    const float code = probe == 0 && d > 0 ? std::nearbyint(q[i] / d) : 0.0f;
+    codes[i] = static_cast<std::int16_t>(code > 32767.0f ? 32767.0f : code < -32767.0f ? -32767.0f : code);
+  }
+  return probe == 0 ? d : std::numeric_limits<float>::quiet_NaN();
+}
+
+struct Query {
+  const float* x;
+  const std::int16_t* codes;  // with blocks
+  float scale;
+};
+
+float score(const AttendTile& a, const std::byte* key, const Query& q) {
+  if (!info(a.cache_type).quantized()) return dot_float(a.cache_type, key, q.x, a.head_dim) * a.scale;
+  Unpacked32 block{};
+  float sum = 0;
+  for (std::uint32_t b = 0; b < a.head_dim / 32; ++b) {
+    unpack32(a.cache_type, key, b, block);
+    std::int32_t dot = 0;
+    for (std::uint32_t i = 0; i < 32; ++i) dot += block.q[i] * q.codes[32 * b + i];
+    sum += static_cast<float>(dot) * block.scale[0];
+  }
+  return sum * (a.scale * q.scale);
+}
+
+void add_value(const AttendTile& a, const std::byte* value, float weight, float* out) {
+  if (!info(a.cache_type).quantized()) {
+    const std::size_t size = info(a.cache_type).block_bytes;
+    for (std::uint32_t i = 0; i < a.head_dim; ++i) out[i] += weight * load_weight(a.cache_type, value + i * size);
+    return;
+  }
+  Unpacked32 block{};
+  for (std::uint32_t b = 0; b < a.head_dim / 32; ++b) {
+    unpack32(a.cache_type, value, b, block);
+    for (std::uint32_t i = 0; i < 32; ++i) out[32 * b + i] += weight * block.scale[0] * static_cast<float>(block.q[i]);
+  }
+}
+
 // Adds the keys of one page to a head's output.
-void attend_page(const AttendTile& a, const std::byte* page, std::uint32_t count, const float* q, float* out,
-                 float* scores, Online& state) {
-  const std::size_t size = info(a.cache_type).block_bytes;
+void attend_page(const AttendTile& a, const std::byte* page, std::uint32_t count, const Query& q, float* out, Online& state) {
+  const auto stride = static_cast<std::size_t>(row_bytes(a.cache_type, a.head_dim));
+  float scores[page_tokens];
   float maximum = state.maximum;
   for (std::uint32_t j = 0; j < count; ++j) {
-    scores[j] = dot_float(a.cache_type, page + a.k_offset + j * a.head_dim * size, q, a.head_dim) * a.scale;
+    scores[j] = score(a, page + a.k_offset + j * stride, q);
     if (scores[j] > maximum) maximum = scores[j];
   }
   const float keep = state.sum > 0 ? std::exp(state.maximum - maximum) : 0.0f;
@@ -172,24 +219,28 @@ void attend_page(const AttendTile& a, const std::byte* page, std::uint32_t count
   for (std::uint32_t j = 0; j < count; ++j) {
     const float weight = std::exp(scores[j] - maximum);
     state.sum += weight;
-    const std::byte* v = page + a.v_offset + j * a.head_dim * size;
-    for (std::uint32_t i = 0; i < a.head_dim; ++i) out[i] += weight * load_weight(a.cache_type, v + i * size);
+    add_value(a, page + a.v_offset + j * stride, weight, out);
   }
 }
 
-void attend(const AttendTile& a) {
-  for (std::uint32_t g = 0; g < a.group; ++g) {
-    float* out = a.out + static_cast<std::size_t>(g) * a.head_dim;
-    std::memset(out, 0, a.head_dim * sizeof(float));
-    Online state;
-    float scores[page_tokens];
-    for (std::uint32_t first = 0; first < a.keys; first += page_tokens) {
-      const std::uint32_t count = a.keys - first < page_tokens ? a.keys - first : page_tokens;
-      attend_page(a, a.pages[first / page_tokens], count, a.q + static_cast<std::size_t>(g) * a.head_dim, out, scores,
-                  state);
-    }
-    for (std::uint32_t i = 0; i < a.head_dim; ++i) out[i] /= state.sum;
+void attend_head(const AttendTile& a, std::uint32_t keys, const float* q, float* out) {
+  auto* codes = reinterpret_cast<std::int16_t*>(a.scratch);
+  const Query query{q, codes, info(a.cache_type).quantized() ? quantize_query(q, a.head_dim, codes) : 1.0f};
+  std::memset(out, 0, a.head_dim * sizeof(float));
+  Online state;
+  for (std::uint32_t first = 0; first < keys; first += page_tokens) {
+    const std::uint32_t count = keys - first < page_tokens ? keys - first : page_tokens;
+    attend_page(a, a.pages[first / page_tokens], count, query, out, state);
   }
+  for (std::uint32_t i = 0; i < a.head_dim; ++i) out[i] /= state.sum;
+}
+
+void attend(const AttendTile& a) {
+  for (std::uint32_t t = 0; t < a.tokens; ++t)
+    for (std::uint32_t g = 0; g < a.group; ++g) {
+      const std::size_t at = t * a.stride + static_cast<std::size_t>(g) * a.head_dim;
+      attend_head(a, a.keys + t, a.q + at, a.out + at);
+    }
 }
 
 // ---- the products of training -------------------------------------------------------------------------------------------

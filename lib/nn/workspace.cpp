@@ -43,7 +43,7 @@ Activations carve(Carver& to, const Config& c, bool quantized, std::uint64_t T, 
 }
 
 std::size_t scratch_bytes(const Config& c) {
-  return round_up(std::max(matmul_scratch(std::max({c.D, c.F, c.q_dim()})), attend_scratch(c.G(), c.E)), Memory::alignment);
+  return round_up(std::max(matmul_scratch(std::max({c.D, c.F, c.q_dim()})), attend_scratch(std::max(c.G(), attend_rows), c.E)), Memory::alignment);
 }
 
 }  // namespace

@@ -41,6 +41,9 @@ std::shared_ptr<const puna::Model> synthetic(const std::string& spec, std::uint3
 // Every fixture type: f32, f16 and block types alike.
 const char* const types[] = {"f32", "f16", "bf16", "q4_0", "q5_1", "q8_0", "q2_K", "q4_K", "q6_K", "iq4_xs", "mixed"};
 
+const puna::DType cache_types[] = {puna::DType::f32, puna::DType::f16, puna::DType::q8_0, puna::DType::q4_0};
+bool takes(const puna::Model& model, puna::DType cache) { return puna::cache_type_fits(cache, model.config().E); }
+
 bool same(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
@@ -74,13 +77,14 @@ std::vector<float> beside_seven(const std::shared_ptr<const puna::Model>& model,
 TEST_CASE("same bits for 1, 2, 3 and 8 threads, and for prompts cut into 1, 7, 64 and 512") {
   REQUIRE_ISA();
   for (const char* type : types) {
-    for (puna::DType cache : {puna::DType::f32, puna::DType::f16}) {
+    for (puna::DType cache : cache_types) {
       CAPTURE(type);
       CAPTURE(static_cast<int>(cache));
       const fs::path file = fixture("gguf") / (std::string(type) + ".gguf");
       std::vector<float> reference;
       for (std::uint32_t threads : {1u, 2u, 3u, 8u}) {
         const auto model = load_model(file, make_runtime(threads));
+        if (!takes(*model, cache)) continue;
         const auto ids = random_ids(90, model->config().V, 7);
         for (std::uint32_t chunk : {1u, 7u, 64u, 512u}) {
           const auto logits = run_logits(model, ids, chunk, cache, 96);
@@ -97,9 +101,10 @@ TEST_CASE("same bits for 1, 2, 3 and 8 threads, and for prompts cut into 1, 7, 6
 TEST_CASE("same bits alone and beside seven other sequences") {
   REQUIRE_ISA();
   for (const char* type : types) {
-    for (puna::DType cache : {puna::DType::f32, puna::DType::f16}) {
+    for (puna::DType cache : cache_types) {
       CAPTURE(type);
       const auto model = load_model(fixture("gguf") / (std::string(type) + ".gguf"), make_runtime(3));
+      if (!takes(*model, cache)) continue;
       const auto ids = random_ids(static_cast<std::size_t>(std::min(model->config().context, 30u)), model->config().V, 11);
       const auto alone = run_logits(model, ids, 512, cache);
       const std::vector<float> last(alone.end() - model->config().V, alone.end());
@@ -135,6 +140,25 @@ TEST_CASE("same bits at a width where work is really shared out, over several pa
   }
 }
 
+TEST_CASE("same bits with every type of cache, over several pages and with heads that share keys") {
+  REQUIRE_ISA();
+  for (puna::DType cache : cache_types) {
+    CAPTURE(static_cast<int>(cache));
+    std::vector<float> reference;
+    for (std::uint32_t threads : {1u, 2u, 3u, 8u}) {
+      const auto model = load_model(fixture("tiny/model.gguf"), make_runtime(threads));
+      const auto ids = random_ids(200, model->config().V, 3);
+      for (std::uint32_t chunk : {1u, 7u, 64u, 512u}) {
+        const auto logits = run_logits(model, ids, chunk, cache, 256);
+        if (reference.empty()) reference = logits;
+        CAPTURE(threads);
+        CAPTURE(chunk);
+        CHECK(same(logits, reference));
+      }
+    }
+  }
+}
+
 TEST_CASE("same bits when a pass is stopped after every tile") {
   REQUIRE_ISA();
   const auto model = load_model(fixture("gguf") / "q4_K.gguf", make_runtime(2));
@@ -157,33 +181,37 @@ TEST_CASE("same bits when a pass is stopped after every tile") {
 
 TEST_CASE("same bits after fork, truncate and another way back") {
   REQUIRE_ISA();
-  const auto model = load_model(fixture("gguf") / "q8_0.gguf", make_runtime(2));
-  const auto ids = random_ids(130, model->config().V, 9);
-  const auto whole = run_logits(model, ids, 512, puna::DType::f16, 160);
-  puna::SessionOptions options;
-  options.context = 160;
-  options.sequences = 2;
-  puna::Session session(model, options);
-  const auto feed = [&](std::uint32_t sequence, std::size_t from, std::size_t to) {
-    const std::vector<std::uint32_t> sequences(to - from, sequence);
-    puna::FeedInput in;
-    in.ids = std::span(ids).subspan(from, to - from);
-    in.count = static_cast<std::uint32_t>(to - from);
-    in.sequences = sequences;
-    session.feed(in);
-    const auto row = session.logits(in.count - 1);
-    return std::vector<float>(row.begin(), row.end());
-  };
-  const auto at = [&](std::size_t row) {
-    const auto V = static_cast<std::ptrdiff_t>(model->config().V);
-    return std::vector<float>(whole.begin() + static_cast<std::ptrdiff_t>(row) * V, whole.begin() + static_cast<std::ptrdiff_t>(row + 1) * V);
-  };
-  feed(0, 0, 100);
-  session.fork(0, 1);
-  CHECK(same(feed(1, 100, 130), at(129)));  // copies the shared page
-  CHECK(same(feed(0, 100, 110), at(109)));  // the first is unharmed
-  session.truncate(1, 65);
-  CHECK(same(feed(1, 65, 128), at(127)));
-  session.fork(1, 0);
-  CHECK(same(feed(0, 128, 129), at(128)));
+  for (puna::DType cache : cache_types) {
+    CAPTURE(static_cast<int>(cache));
+    const auto model = load_model(fixture("gguf") / "q4_K.gguf", make_runtime(2));  // heads of 32
+    const auto ids = random_ids(130, model->config().V, 9);
+    const auto whole = run_logits(model, ids, 512, cache, 160);
+    puna::SessionOptions options;
+    options.cache_type = cache;
+    options.context = 160;
+    options.sequences = 2;
+    puna::Session session(model, options);
+    const auto feed = [&](std::uint32_t sequence, std::size_t from, std::size_t to) {
+      const std::vector<std::uint32_t> sequences(to - from, sequence);
+      puna::FeedInput in;
+      in.ids = std::span(ids).subspan(from, to - from);
+      in.count = static_cast<std::uint32_t>(to - from);
+      in.sequences = sequences;
+      session.feed(in);
+      const auto row = session.logits(in.count - 1);
+      return std::vector<float>(row.begin(), row.end());
+    };
+    const auto at = [&](std::size_t row) {
+      const auto V = static_cast<std::ptrdiff_t>(model->config().V);
+      return std::vector<float>(whole.begin() + static_cast<std::ptrdiff_t>(row) * V, whole.begin() + static_cast<std::ptrdiff_t>(row + 1) * V);
+    };
+    feed(0, 0, 100);
+    session.fork(0, 1);
+    CHECK(same(feed(1, 100, 130), at(129)));  // copies the shared page
+    CHECK(same(feed(0, 100, 110), at(109)));  // the first is unharmed
+    session.truncate(1, 65);
+    CHECK(same(feed(1, 65, 128), at(127)));
+    session.fork(1, 0);
+    CHECK(same(feed(0, 128, 129), at(128)));
+  }
 }

@@ -25,11 +25,16 @@ class KvCache {
   std::byte* const* pages(std::uint32_t sequence) const { return sequences_[sequence].pages.data(); }
 
   // Makes `counts[s]` more positions of every sequence s writable, or throws Error(context_full) with nothing changed.
+  // Pages that were shared are copied before anything is written: by the caller, who runs the tiles of copying() in any
+  // order and calls copied(). A page may be tens of megabytes, so this is work like any other.
   void reserve(std::span<const std::uint32_t> counts);
+  std::uint32_t copying() const { return static_cast<std::uint32_t>(copies_.size() * tiles_of_a_page()); }
+  void copy(std::uint32_t tile) const;
+  void copied() { copies_.clear(); }
+  // Takes back what was reserved and not appended; pages whose copies did not end are shared again.
+  void unreserve();
   // Positions that were computed: they are now part of the sequence.
   void append(std::uint32_t sequence, std::int32_t id) { sequences_[sequence].ids.push_back(id); }
-  // Gives back pages past the sequence's length.
-  void trim(std::uint32_t sequence) { truncate(sequence, length(sequence)); }
   void truncate(std::uint32_t sequence, std::uint32_t length);
   void fork(std::uint32_t from, std::uint32_t to);
 
@@ -38,6 +43,13 @@ class KvCache {
     std::vector<std::int32_t> ids;
     std::vector<std::byte*> pages;
   };
+  struct Copy {
+    std::uint32_t sequence;
+    std::size_t at;   // which of its pages
+    std::byte* from;
+  };
+  static constexpr std::size_t copy_tile = 256 << 10;
+  std::size_t tiles_of_a_page() const { return (page_bytes_ + copy_tile - 1) / copy_tile; }
   std::uint32_t index(const std::byte* page) const { return static_cast<std::uint32_t>((page - slab_.data()) / page_bytes_); }
   std::uint32_t pages_missing(const Sequence& s, std::uint32_t count) const;
   std::byte* take_page();
@@ -50,6 +62,7 @@ class KvCache {
   std::vector<std::uint32_t> references_;  // of each page
   std::vector<std::uint32_t> free_;        // a stack of pages
   std::vector<Sequence> sequences_;
+  std::vector<Copy> copies_;
 };
 
 }  // namespace puna

@@ -22,7 +22,7 @@ struct SessionOptions {
   std::uint64_t cache_tokens = 0;  // 0: context x sequences
   std::uint32_t batch = 512;
   std::uint32_t max_logits = 0;    // 0: one per sequence
-  DType cache_type = DType::f16;
+  DType cache_type = DType::f16;   // f32, f16, q8_0 or q4_0; where no block of 32 divides a head, f16 is taken
   std::uint32_t threads = 0;       // 0: the runtime's
   std::uint32_t speculate = 0;     // guesses that a generation may compute in one pass; max_logits is one more at least
 };
@@ -90,6 +90,7 @@ class Session {
   void check_sequence(std::uint32_t sequence) const;
   void check_feed(const FeedInput& input) const;
   void choose_logits(const FeedInput& input);
+  void copy_pages(const Deadline& deadline, const CancelToken* cancel);
   void begin_pass();
   void run_pass();
   void end_pass();

@@ -66,22 +66,28 @@ constexpr std::size_t matmul_scratch(std::uint32_t columns) {
 
 inline constexpr std::uint32_t page_tokens = 64;  // positions in a page of the cache, and a split of attention
 
-// One token's query heads that share a key head, over all keys that they see.
-// Keys are split at absolute positions, a page at a time, with an online softmax: m, l and the sum are rescaled per page.
+// The query heads that share a key head, of some tokens of one sequence at consecutive positions, over all keys that they
+// see. Keys are split at absolute positions, a page at a time, with an online softmax: m, l and the sum are rescaled per
+// page. A head's sums do not know who shares the call.
 struct AttendTile {
-  const float* q;  // [group][head_dim]
-  float* out;      // [group][head_dim]
+  const float* q;  // [tokens][stride], of each the first [group][head_dim]
+  float* out;      // the same
+  std::size_t stride;  // floats from token to token
+  std::uint32_t tokens;
   std::uint32_t group;
   std::uint32_t head_dim;
-  std::uint32_t keys;              // positions 0 .. keys-1 are visible, keys >= 1
+  std::uint32_t keys;              // the first token sees positions 0 .. keys-1, keys >= 1; each later one sees one more
   const std::byte* const* pages;   // of the sequence
   std::size_t k_offset, v_offset;  // of this layer and key head inside a page: [page_tokens][head_dim]
-  DType cache_type;                // f32 or f16
+  DType cache_type;                // f32 or f16; q8_0 or q4_0 where 32 divides head_dim
   float scale;                     // 1/sqrt(head_dim)
-  std::byte* scratch;              // attend_scratch(group, head_dim) bytes, 64-byte aligned
+  std::byte* scratch;              // attend_scratch(tokens * group, head_dim) bytes, 64-byte aligned
 };
-constexpr std::size_t attend_scratch(std::uint32_t group, std::uint32_t head_dim) {
-  return static_cast<std::size_t>(group) * (page_tokens + head_dim + 32) * sizeof(float) + 1024;
+// rows: tokens x group. For each its scores of a page twice, its softmax so far, its query, that as 16-bit codes, and its
+// output; and 16 keys, or 32 elements of each of a page's values, as floats.
+constexpr std::size_t attend_scratch(std::uint32_t rows, std::uint32_t head_dim) {
+  const std::size_t row = (static_cast<std::size_t>(head_dim) + 31) / 32 * 32;
+  return (std::size_t{rows} * (2 * page_tokens + 2 * row + row / 2 + 4) + (row < 128 ? 32 * page_tokens : 16 * row)) * sizeof(float) + 256;
 }
 
 // c[i][j] (=|+=) scale * sum over p < k of a[i][p] * b[p][j], all floats, any strides (in floats) of a and b: the products of

@@ -99,6 +99,29 @@ struct Avx2 {
   static PUNA_INLINE F load_bf16(const std::byte* p) {
     return F(_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load128(p)), 16)));
   }
+  static PUNA_INLINE F splat_half(const std::byte* p) {
+    std::uint16_t bits;
+    std::memcpy(&bits, p, 2);
+    return F(_mm256_cvtph_ps(_mm_set1_epi16(static_cast<short>(bits))));
+  }
+  static PUNA_INLINE __m128i load64(const std::byte* p) { return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)); }
+  static PUNA_INLINE void wide_i8(const std::byte* p, I (&c)[2]) {
+    c[0] = _mm256_cvtepi8_epi16(load128(p)), c[1] = _mm256_cvtepi8_epi16(load128(p + 16));
+  }
+  static PUNA_INLINE void wide_nibbles(const std::byte* p, I (&c)[2]) {
+    const __m128i bytes = load128(p), mask = _mm_set1_epi8(15), offset = _mm_set1_epi8(8);
+    c[0] = _mm256_cvtepi8_epi16(_mm_sub_epi8(_mm_and_si128(bytes, mask), offset));
+    c[1] = _mm256_cvtepi8_epi16(_mm_sub_epi8(_mm_and_si128(_mm_srli_epi16(bytes, 4), mask), offset));
+  }
+  static PUNA_INLINE I pairs32(I c, const std::int16_t* x) {
+    return _mm256_madd_epi16(c, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x)));
+  }
+  static PUNA_INLINE F load_i8(const std::byte* p) { return to_float(_mm256_cvtepi8_epi32(load64(p))); }
+  template <bool High>
+  static PUNA_INLINE F load_nibbles(const std::byte* p) {
+    const __m128i codes = _mm_and_si128(High ? _mm_srli_epi16(load64(p), 4) : load64(p), _mm_set1_epi8(15));
+    return to_float(_mm256_cvtepi8_epi32(_mm_sub_epi8(codes, _mm_set1_epi8(8))));
+  }
   static PUNA_INLINE __m256i mask(std::size_t n) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(tail_masks + 8 - n)); }
   static PUNA_INLINE F load_part(const float* p, std::size_t n) { return F(_mm256_maskload_ps(p, mask(n))); }
   static PUNA_INLINE void store_part(float* p, F v, std::size_t n) { _mm256_maskstore_ps(p, mask(n), v); }

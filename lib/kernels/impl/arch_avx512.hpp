@@ -114,6 +114,24 @@ struct Avx512 {
   static PUNA_INLINE F load_bf16(const std::byte* p) {
     return F(_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(load256(p)), 16)));
   }
+  static PUNA_INLINE F splat_half(const std::byte* p) {
+    std::uint16_t bits;
+    std::memcpy(&bits, p, 2);
+    return F(_mm512_broadcastss_ps(_mm_cvtph_ps(_mm_cvtsi32_si128(bits))));
+  }
+  static PUNA_INLINE void wide_i8(const std::byte* p, I (&c)[1]) { c[0] = _mm512_cvtepi8_epi16(load256(p)); }
+  static PUNA_INLINE void wide_nibbles(const std::byte* p, I (&c)[1]) {
+    const __m128i bytes = load128(p);
+    const __m256i both = _mm256_inserti128_si256(_mm256_castsi128_si256(bytes), _mm_srli_epi16(bytes, 4), 1);
+    c[0] = _mm512_cvtepi8_epi16(_mm256_sub_epi8(_mm256_and_si256(both, _mm256_set1_epi8(15)), _mm256_set1_epi8(8)));
+  }
+  static PUNA_INLINE I pairs32(I c, const std::int16_t* x) { return _mm512_madd_epi16(c, _mm512_loadu_si512(x)); }
+  static PUNA_INLINE F load_i8(const std::byte* p) { return to_float(_mm512_cvtepi8_epi32(load128(p))); }
+  template <bool High>
+  static PUNA_INLINE F load_nibbles(const std::byte* p) {
+    const __m128i codes = _mm_and_si128(High ? _mm_srli_epi16(load128(p), 4) : load128(p), _mm_set1_epi8(15));
+    return to_float(_mm512_cvtepi8_epi32(_mm_sub_epi8(codes, _mm_set1_epi8(8))));
+  }
   static PUNA_INLINE __mmask16 mask(std::size_t n) { return static_cast<__mmask16>((1u << n) - 1u); }
   static PUNA_INLINE F load_part(const float* p, std::size_t n) { return F(_mm512_maskz_loadu_ps(mask(n), p)); }
   static PUNA_INLINE void store_part(float* p, F v, std::size_t n) { _mm512_mask_storeu_ps(p, mask(n), v); }

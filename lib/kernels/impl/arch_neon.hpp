@@ -90,6 +90,39 @@ struct Neon {
   static PUNA_INLINE F load_bf16(const std::byte* p) {
     return F(vreinterpretq_f32_u32(vshll_n_u16(vreinterpret_u16_u8(load64(p)), 16)));
   }
+  static PUNA_INLINE F splat_half(const std::byte* p) {
+    std::uint16_t bits;
+    std::memcpy(&bits, p, 2);
+    return F(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(bits))));
+  }
+  static PUNA_INLINE int8x8_t load32(const std::byte* p) {
+    std::uint32_t word;
+    std::memcpy(&word, p, 4);
+    return vreinterpret_s8_u32(vdup_n_u32(word));
+  }
+  static PUNA_INLINE F wide_float(int8x8_t bytes) { return to_float(vmovl_s16(vget_low_s16(vmovl_s8(bytes)))); }
+  static PUNA_INLINE void wide(int8x16_t low, int8x16_t high, I (&c)[4]) {
+    c[0] = vreinterpretq_s32_s16(vmovl_s8(vget_low_s8(low))), c[1] = vreinterpretq_s32_s16(vmovl_high_s8(low));
+    c[2] = vreinterpretq_s32_s16(vmovl_s8(vget_low_s8(high))), c[3] = vreinterpretq_s32_s16(vmovl_high_s8(high));
+  }
+  static PUNA_INLINE void wide_i8(const std::byte* p, I (&c)[4]) { wide(s8(splat16(p)), s8(splat16(p + 16)), c); }
+  static PUNA_INLINE void wide_nibbles(const std::byte* p, I (&c)[4]) {
+    const uint8x16_t bytes = u8(splat16(p));
+    const int8x16_t offset = vdupq_n_s8(8);
+    wide(vsubq_s8(vreinterpretq_s8_u8(vandq_u8(bytes, vdupq_n_u8(15))), offset),
+         vsubq_s8(vreinterpretq_s8_u8(vshrq_n_u8(bytes, 4)), offset), c);
+  }
+  static PUNA_INLINE I pairs32(I c, const std::int16_t* x) {
+    const int16x8_t a = vreinterpretq_s16_s32(c), b = vld1q_s16(x);
+    return vmlal_high_s16(vmull_s16(vget_low_s16(a), vget_low_s16(b)), a, b);
+  }
+  static PUNA_INLINE F load_i8(const std::byte* p) { return wide_float(load32(p)); }
+  template <bool High>
+  static PUNA_INLINE F load_nibbles(const std::byte* p) {
+    const uint8x8_t bytes = vreinterpret_u8_s8(load32(p));
+    const uint8x8_t codes = High ? vshr_n_u8(bytes, 4) : vand_u8(bytes, vdup_n_u8(15));
+    return wide_float(vsub_s8(vreinterpret_s8_u8(codes), vdup_n_s8(8)));
+  }
   static PUNA_INLINE F load_part(const float* p, std::size_t n) {
     float part[4] = {};
     std::memcpy(part, p, n * sizeof(float));

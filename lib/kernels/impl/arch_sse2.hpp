@@ -100,6 +100,37 @@ struct Sse2 {
   static PUNA_INLINE F load_f32(const std::byte* p) { return F(_mm_loadu_ps(reinterpret_cast<const float*>(p))); }
   static PUNA_INLINE F load_f16(const std::byte* p) { return half_lanes(_mm_unpacklo_epi16(load64(p), zero())); }
   static PUNA_INLINE F load_bf16(const std::byte* p) { return bits(_mm_unpacklo_epi16(zero(), load64(p))); }
+  static PUNA_INLINE F splat_half(const std::byte* p) {
+    std::uint16_t bits;
+    std::memcpy(&bits, p, 2);
+    return half_lanes(set32(bits));
+  }
+  static PUNA_INLINE I load32(const std::byte* p) {
+    std::int32_t word;
+    std::memcpy(&word, p, 4);
+    return _mm_cvtsi32_si128(word);
+  }
+  static PUNA_INLINE F wide_float(I bytes) {  // the first four
+    const I twice = _mm_unpacklo_epi8(bytes, bytes);
+    return to_float(_mm_srai_epi32(_mm_unpacklo_epi16(twice, twice), 24));
+  }
+  static PUNA_INLINE void wide_i8(const std::byte* p, I (&c)[4]) {
+    const I low = splat16(p), high = splat16(p + 16);
+    c[0] = wide_low(low), c[1] = wide_high(low), c[2] = wide_low(high), c[3] = wide_high(high);
+  }
+  static PUNA_INLINE void wide_nibbles(const std::byte* p, I (&c)[4]) {
+    const I bytes = splat16(p);
+    const I low = _mm_sub_epi8(and_(bytes, set8(15)), set8(8));
+    const I high = _mm_sub_epi8(and_(_mm_srli_epi16(bytes, 4), set8(15)), set8(8));
+    c[0] = wide_low(low), c[1] = wide_high(low), c[2] = wide_low(high), c[3] = wide_high(high);
+  }
+  static PUNA_INLINE I pairs32(I c, const std::int16_t* x) { return _mm_madd_epi16(c, splat16(x)); }
+  static PUNA_INLINE F load_i8(const std::byte* p) { return wide_float(load32(p)); }
+  template <bool High>
+  static PUNA_INLINE F load_nibbles(const std::byte* p) {
+    const I codes = and_(High ? _mm_srli_epi16(load32(p), 4) : load32(p), set8(15));
+    return wide_float(_mm_sub_epi8(codes, set8(8)));
+  }
   static PUNA_INLINE F load_part(const float* p, std::size_t n) {
     alignas(16) float part[4] = {};
     std::memcpy(part, p, n * sizeof(float));

@@ -46,3 +46,5 @@
 //   sums(v0, v1, v2, v3)     the sum of each 128-bit lane, in the order of the rows
 //   pin(v)                   nothing, but v is complete here: sums that a compiler regroups run out of registers
 //   fma, div, sqrt, load_*   floats; where the processor has no fma, a product and a sum
+//   splat_half, load_i8, load_nibbles<high>   a half in every lane; bytes, or nibbles less 8, as floats
+//   wide_i8, wide_nibbles, pairs32   32 codes as 16-bit numbers; their products with others, summed by 32-bit lanes
