@@ -142,6 +142,10 @@ PUNA_API void PUNA_CALL puna_model_destroy(puna_model* model);
 
 #define PUNA_CACHE_F16 ((int32_t)1)
 #define PUNA_CACHE_F32 ((int32_t)0)
+/* Blocks of 32 numbers with a scale. Where 32 does not divide the width of the model's heads, the cache is f16, the log says
+ * so, and puna_session_get_info tells. */
+#define PUNA_CACHE_Q8_0 ((int32_t)8)  /* half of f16's bytes */
+#define PUNA_CACHE_Q4_0 ((int32_t)2)  /* 0.28 of them; costs some accuracy */
 typedef struct puna_session_options {
   uint32_t struct_size;
   uint32_t context;        /* tokens a sequence may hold; 0: the model's */
@@ -549,6 +553,22 @@ PUNA_API int32_t PUNA_CALL puna_session_tokens(const puna_session* session, uint
 PUNA_API int32_t PUNA_CALL puna_session_fork(puna_session* session, uint32_t from, uint32_t to, puna_error* error);
 PUNA_API int32_t PUNA_CALL puna_session_truncate(puna_session* session, uint32_t sequence, uint32_t length, puna_error* error);
 PUNA_API int32_t PUNA_CALL puna_session_drop(puna_session* session, uint32_t sequence, puna_error* error);
+
+/* What a session was made with, every 0 settled. */
+typedef struct puna_session_info {
+  uint32_t struct_size;
+  uint32_t context;
+  uint32_t sequences;
+  uint32_t batch;
+  uint64_t cache_tokens;
+  uint64_t cache_bytes;
+  uint32_t max_logits;
+  int32_t cache_type;  /* that was taken */
+  int32_t threads;
+  int32_t reserved;
+} puna_session_info;
+PUNA_API int32_t PUNA_CALL puna_session_get_info(const puna_session* session, puna_session_info* out, size_t size,
+                                                 puna_error* error);
 
 /* ---- 8 measures ---------------------------------------------------------------------------------------------------- */
 

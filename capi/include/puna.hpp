@@ -305,6 +305,7 @@ class Session : public Handle<puna_session, puna_session_destroy> {
   explicit Session(const Model& model, const SessionOptions& options = {}) {
     create(puna_session_create, model.get(), &options);
   }
+  puna_session_info info() const { return fetch<puna_session_info>(puna_session_get_info, get()); }
   Generation generate(std::string_view prompt, const GenerateOptions& options = {}) { return {get(), prompt, options}; }
   // The same with a function: each(std::string_view), called from inside.
   template <class F>

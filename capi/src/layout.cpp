@@ -39,6 +39,10 @@ PUNA_AT(puna_session_options, threads, 28, 28);
 PUNA_AT(puna_session_options, speculate, 32, 32);
 PUNA_SIZE(puna_session_options, 36, 36);
 
+PUNA_AT(puna_session_info, cache_tokens, 16, 16);
+PUNA_AT(puna_session_info, cache_type, 36, 36);
+PUNA_SIZE(puna_session_info, 48, 48);
+
 PUNA_SIZE(puna_token_logprob, 8, 8);
 PUNA_AT(puna_token_event, id, 4, 4);
 PUNA_AT(puna_token_event, text, 8, 8);
@@ -148,6 +152,7 @@ static_assert(static_cast<int>(puna::StopCause::eos) == PUNA_STOP_EOS && static_
 static_assert(static_cast<int>(puna::StopCause::context) == PUNA_STOP_CONTEXT && static_cast<int>(puna::StopCause::stop_string) == PUNA_STOP_STRING);
 static_assert(static_cast<int>(puna::Speculate::suffix) == PUNA_SPECULATE_SUFFIX && static_cast<int>(puna::Speculate::draft) == PUNA_SPECULATE_DRAFT);
 static_assert(static_cast<int>(puna::DType::f32) == PUNA_CACHE_F32 && static_cast<int>(puna::DType::f16) == PUNA_CACHE_F16);
+static_assert(static_cast<int>(puna::DType::q8_0) == PUNA_CACHE_Q8_0 && static_cast<int>(puna::DType::q4_0) == PUNA_CACHE_Q4_0);
 static_assert(puna::token_normal == PUNA_TOKEN_NORMAL && puna::token_unknown == PUNA_TOKEN_UNKNOWN && puna::token_control == PUNA_TOKEN_CONTROL);
 static_assert(puna::token_user_defined == PUNA_TOKEN_USER_DEFINED && puna::token_unused == PUNA_TOKEN_UNUSED && puna::token_byte == PUNA_TOKEN_BYTE);
 template <class E>

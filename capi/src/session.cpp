@@ -167,6 +167,22 @@ int32_t PUNA_CALL puna_session_truncate(puna_session* session, uint32_t sequence
   return with_session(session, error, [&](puna::Session& s) { s.truncate(sequence, length); });
 }
 
+int32_t PUNA_CALL puna_session_get_info(const puna_session* session, puna_session_info* out, size_t size, puna_error* error) {
+  return with_session(session, error, [&](puna::Session& s) {
+    const puna::SessionOptions& o = s.options();
+    puna_session_info info{};
+    info.context = o.context;
+    info.sequences = o.sequences;
+    info.batch = o.batch;
+    info.cache_tokens = o.cache_tokens;
+    info.cache_bytes = puna::KvCache::bytes(s.cache().layout(), o.sequences, o.cache_tokens);
+    info.max_logits = o.max_logits;
+    info.cache_type = static_cast<std::int32_t>(o.cache_type);
+    info.threads = static_cast<std::int32_t>(o.threads);
+    capi::write_output(out, size, info, "out");
+  });
+}
+
 int32_t PUNA_CALL puna_session_drop(puna_session* session, uint32_t sequence, puna_error* error) {
   return with_session(session, error, [&](puna::Session& s) { s.truncate(sequence, 0); });
 }

@@ -183,10 +183,13 @@ void CommandLine::add_cache(bool context) {
   if (context)
     integer("--context", options_.context, 1, std::numeric_limits<std::int32_t>::max(),
             "tokens the cache holds; default: what the model was trained for");
-  value("--cache", "TYPE", "number type of the cache: f16 (default) or f32",
+  value("--cache", "TYPE", "number type of the cache: f32, f16 (default), q8_0 (half of f16's bytes) or q4_0 (a quarter)",
         [this](const std::string& name, const std::string& text) {
-          if (text != "f16" && text != "f32") refuse(name, text, "f16 or f32");
-          options_.cache = text == "f32" ? PUNA_CACHE_F32 : PUNA_CACHE_F16;
+          if (text == "f16") options_.cache = PUNA_CACHE_F16;
+          else if (text == "f32") options_.cache = PUNA_CACHE_F32;
+          else if (text == "q8_0") options_.cache = PUNA_CACHE_Q8_0;
+          else if (text == "q4_0") options_.cache = PUNA_CACHE_Q4_0;
+          else refuse(name, text, "f32, f16, q8_0 or q4_0");
         });
 }
 
