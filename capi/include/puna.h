@@ -790,6 +790,133 @@ typedef struct puna_data_row {
 PUNA_API int32_t PUNA_CALL puna_data_sample(const puna_data* data, int32_t rejected, puna_data_row* out, size_t size,
                                             puna_error* error);
 
+/* ---- 11 training -------------------------------------------------------------------------------------------------- */
+
+#define PUNA_PHASE_TRAIN ((int32_t)8) /* progress in tokens, a learnt one counted three times */
+
+typedef struct puna_trainer puna_trainer;
+
+#define PUNA_TRAIN_LORA ((int32_t)0)
+#define PUNA_TRAIN_FULL ((int32_t)1) /* every weight, in f32 */
+#define PUNA_SCHEDULE_CONSTANT ((int32_t)0)
+#define PUNA_SCHEDULE_LINEAR ((int32_t)1)
+#define PUNA_SCHEDULE_COSINE ((int32_t)2)
+#define PUNA_TARGET_Q ((uint32_t)1)
+#define PUNA_TARGET_K ((uint32_t)2)
+#define PUNA_TARGET_V ((uint32_t)4)
+#define PUNA_TARGET_O ((uint32_t)8)
+#define PUNA_TARGET_GATE ((uint32_t)16)
+#define PUNA_TARGET_UP ((uint32_t)32)
+#define PUNA_TARGET_DOWN ((uint32_t)64)
+#define PUNA_TARGET_HEAD ((uint32_t)128)
+#define PUNA_TARGET_PROJECTIONS ((uint32_t)127) /* the seven of a layer */
+
+typedef struct puna_train_event {
+  uint32_t struct_size;
+  int32_t kind;             /* PUNA_TRAIN_EVENT_... */
+  uint64_t step, steps;     /* taken, and of the run */
+  double epoch;
+  double loss;              /* mean over the tokens that are learnt, natural log */
+  double learning_rate;
+  double gradient_norm;     /* before clipping */
+  uint64_t tokens;          /* of this step */
+  double tokens_per_second;
+  double seconds_left;
+} puna_train_event;
+#define PUNA_TRAIN_EVENT_STEP ((int32_t)0)
+#define PUNA_TRAIN_EVENT_HELD_OUT ((int32_t)1) /* loss of the held-out rows */
+/* Non-zero stops the training with PUNA_E_CALLBACK; the step has been taken. */
+typedef int32_t (PUNA_CALL* puna_train_fn)(void* user, const puna_train_event* event);
+
+typedef struct puna_train_options {
+  uint32_t struct_size;
+  int32_t method;            /* PUNA_TRAIN_... */
+  uint32_t targets;          /* LoRA: PUNA_TARGET_...; default all projections */
+  uint32_t rank;             /* LoRA: default 8 */
+  double alpha;              /* LoRA: default 16 */
+  double dropout;            /* LoRA: default 0 */
+  double learning_rate;      /* 0: 2e-4 for LoRA, 2e-5 for full */
+  double final_rate;         /* where linear and cosine end, as a part of learning_rate; default 0 */
+  double weight_decay;       /* default 0.01; never of norms */
+  double beta1, beta2, epsilon; /* AdamW; default 0.9, 0.999, 1e-8 */
+  double clip;               /* norm of the gradient; default 1, 0: none */
+  int32_t schedule;          /* default PUNA_SCHEDULE_COSINE */
+  uint32_t warmup;           /* steps */
+  uint32_t epochs;           /* default 1 */
+  uint32_t steps;            /* 0: as the epochs say */
+  uint32_t batch;            /* rows of a pass; default 1 */
+  uint32_t accumulate;       /* passes of a step; default 1 */
+  uint32_t length;           /* tokens of a row; default 512, or the model's context where that is shorter */
+  uint32_t evaluate_every;   /* steps between measurements of held-out rows; 0: before and after */
+  uint64_t seed;
+  uint32_t flags;            /* PUNA_TRAIN_NO_... */
+  int32_t threads;           /* 0: the runtime's */
+  const char* checkpoint;    /* a file that is replaced as a whole every so many steps; NULL: none */
+  uint32_t checkpoint_every; /* steps; 0: at the end alone */
+  uint32_t reserved;
+  puna_train_fn event;       /* after every step */
+  void* event_user;
+} puna_train_options;
+#define PUNA_TRAIN_NO_PACKING ((uint32_t)1)      /* one text a row; else texts share rows, blind to each other */
+#define PUNA_TRAIN_NO_SHUFFLE ((uint32_t)2)
+#define PUNA_TRAIN_RANK_STABILIZED ((uint32_t)4) /* LoRA: alpha / sqrt(rank) */
+PUNA_API void PUNA_CALL puna_train_options_init(puna_train_options* options, size_t size);
+
+/* A run is made, given its rows, and then trained: by puna_trainer_run, or by a job in steps of an app's own length. */
+PUNA_API int32_t PUNA_CALL puna_trainer_create(puna_trainer** out, const puna_model* model, const puna_train_options* options,
+                                               puna_error* error);
+PUNA_API void PUNA_CALL puna_trainer_destroy(puna_trainer* trainer);
+/* A row. loss: for each id, whether predicting it is learnt; NULL: all but the first. held_out: 1 for a row that is only measured. */
+PUNA_API int32_t PUNA_CALL puna_trainer_add(puna_trainer* trainer, int32_t held_out, const int32_t* ids, const uint8_t* loss,
+                                            size_t count, puna_error* error);
+/* A text: BOS, its tokens, EOS, cut into rows of options.length. */
+PUNA_API int32_t PUNA_CALL puna_trainer_add_text(puna_trainer* trainer, int32_t held_out, const char* text, size_t length,
+                                                 puna_error* error);
+
+/* The rows of a file: JSON lines, JSON, CSV or plain text, of chats, prompts and answers or texts, recognised by themselves. Rows
+ * that are too long are cut; a row that is broken or teaches nothing is refused with its line, and none is added. chat: the name of
+ * a chat template ("llama-2", "chatml", ...); NULL: the model's own. path: UTF-8. */
+PUNA_API int32_t PUNA_CALL puna_trainer_add_file(puna_trainer* trainer, int32_t held_out, const char* path, const char* chat,
+                                                 puna_error* error);
+
+typedef struct puna_train_info {
+  uint32_t struct_size;
+  int32_t finished;
+  uint64_t steps, steps_done;
+  uint64_t rows, tokens, learnt; /* of the rows; packed */
+  uint64_t parameters;           /* that are trained */
+  double loss;                   /* of the last step; NaN before the first */
+  double held_out_before, held_out_after; /* NaN until measured */
+} puna_train_info;
+/* From now on no rows can be added. */
+PUNA_API int32_t PUNA_CALL puna_trainer_get_info(puna_trainer* trainer, puna_train_info* out, size_t size, puna_error* error);
+/* The mean loss of step `index` so far. */
+PUNA_API int32_t PUNA_CALL puna_trainer_loss(puna_trainer* trainer, uint64_t index, double* out, puna_error* error);
+/* To the end of the run. cancel may be NULL. A cancelled run can go on, or be saved as of its last whole step. */
+PUNA_API int32_t PUNA_CALL puna_trainer_run(puna_trainer* trainer, puna_cancel* cancel, puna_error* error);
+PUNA_API int32_t PUNA_CALL puna_trainer_job(puna_job** out, puna_trainer* trainer, puna_cancel* cancel, puna_progress_fn progress,
+                                            void* progress_user, puna_error* error);
+/* LoRA: a PEFT folder. Full: a .gguf, or a Hugging Face folder. type: "f32", "f16", "q8_0" and the like for full; NULL: f32. */
+PUNA_API int32_t PUNA_CALL puna_trainer_save(puna_trainer* trainer, const char* path, const char* type, puna_error* error);
+/* The state after the last whole step: the same model, rows and options go on from there to the same bits. */
+PUNA_API int32_t PUNA_CALL puna_trainer_save_state(puna_trainer* trainer, const char* path, puna_error* error);
+PUNA_API int32_t PUNA_CALL puna_trainer_restore(puna_trainer* trainer, const char* path, puna_error* error);
+
+/* ---- 12 adapters -------------------------------------------------------------------------------------------------- */
+
+typedef struct puna_adapter puna_adapter;
+/* A PEFT folder or a GGUF adapter, checked against the model. */
+PUNA_API int32_t PUNA_CALL puna_adapter_open(puna_adapter** out, const puna_model* model, const char* path, puna_error* error);
+PUNA_API void PUNA_CALL puna_adapter_destroy(puna_adapter* adapter);
+/* What later feeds add to the model, each with its scale; count 0: nothing. Tokens that are in the cache stay as they were
+ * computed. The session keeps what it uses. */
+PUNA_API int32_t PUNA_CALL puna_session_set_adapters(puna_session* session, const puna_adapter* const* adapters, const float* scales,
+                                                     size_t count, puna_error* error);
+/* Writes the model with adapters merged into its weights; everything else as puna_quantize, requantizing allowed. */
+PUNA_API int32_t PUNA_CALL puna_merge(puna_runtime* runtime, const puna_source* source, const char* const* adapter_paths,
+                                      const float* scales, size_t count, const char* out_path, const puna_quantize_options* options,
+                                      puna_quantize_result* out, size_t size, puna_error* error);
+
 #ifdef __cplusplus
 }
 #endif

@@ -141,6 +141,17 @@ PUNA_AT(puna_data_row, count, 16, 16);
 PUNA_AT(puna_data_row, ids, 24, 20);
 PUNA_AT(puna_data_row, loss, 32, 24);
 
+PUNA_AT(puna_train_event, step, 8, 8);
+PUNA_AT(puna_train_event, tokens, 56, 56);
+PUNA_SIZE(puna_train_event, 80, 80);
+PUNA_AT(puna_train_options, alpha, 16, 16);
+PUNA_AT(puna_train_options, clip, 80, 80);
+PUNA_AT(puna_train_options, seed, 120, 120);
+PUNA_AT(puna_train_options, checkpoint, 136, 136);
+PUNA_AT(puna_train_options, event, 152, 148);
+PUNA_AT(puna_train_info, rows, 24, 24);
+PUNA_SIZE(puna_train_info, 80, 80);
+
 // The core's codes are the ABI's.
 constexpr bool same(puna::Code code, std::int32_t status) { return static_cast<std::int32_t>(code) == status; }
 static_assert(same(puna::Code::ok, PUNA_OK) && same(puna::Code::argument, PUNA_E_ARGUMENT) && same(puna::Code::memory, PUNA_E_MEMORY));

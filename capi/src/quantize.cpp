@@ -3,6 +3,7 @@
 
 #include "job.hpp"
 #include "puna/slim/calibrate.hpp"
+#include "quantize.hpp"
 #include "source.hpp"
 
 using puna::Code;
@@ -24,14 +25,14 @@ puna_calibrate_options calibrate_defaults() {
   return o;
 }
 
-puna::QuantizeOptions core_options(const puna_quantize_options& o) {
+puna::QuantizeOptions core_options(const puna_quantize_options& o, bool requantize = false) {
   if (o.flags & ~(PUNA_QUANTIZE_PURE | PUNA_QUANTIZE_REQUANTIZE))
     fail(Code::unsupported, "options.flags is " + std::to_string(o.flags) + ", with bits that this library does not know");
   if (o.threads < 0) fail(Code::argument, "options.threads is " + std::to_string(o.threads));
   puna::QuantizeOptions q;
   q.mix = o.type ? &puna::find_mix(o.type) : nullptr;
   q.pure = (o.flags & PUNA_QUANTIZE_PURE) != 0;
-  q.requantize = (o.flags & PUNA_QUANTIZE_REQUANTIZE) != 0;
+  q.requantize = requantize || (o.flags & PUNA_QUANTIZE_REQUANTIZE) != 0;
   q.threads = static_cast<std::uint32_t>(o.threads);
   if (o.override_count) capi::required(o.overrides, "options.overrides");
   for (std::size_t i = 0; i < o.override_count; ++i)
@@ -53,8 +54,9 @@ std::unique_ptr<puna::WeightSink> sink_for(const std::string& path, const puna_q
 
 class QuantizeWork final : public capi::Work {
  public:
-  QuantizeWork(puna::RuntimeRef runtime, const puna_source& s, const std::string& path, const puna_quantize_options& o)
-      : quantizer_(std::move(runtime), capi::open_weights_of(s), sink_for(path, o), core_options(o)) {}
+  QuantizeWork(puna::RuntimeRef runtime, std::shared_ptr<const puna::WeightSource> source, const std::string& path,
+               const puna_quantize_options& o, bool requantize = false)
+      : quantizer_(std::move(runtime), std::move(source), sink_for(path, o), core_options(o, requantize)) {}
   bool step(const puna::Deadline& deadline, const puna::CancelToken* cancel) override { return quantizer_.step(deadline, cancel); }
   capi::WorkProgress progress() const override { return {PUNA_PHASE_WRITE, quantizer_.done(), quantizer_.total()}; }
   puna_quantize_result quantized() const override {
@@ -74,7 +76,7 @@ std::unique_ptr<puna_job> quantize_job(puna_runtime* runtime, const puna_source*
   const auto o = capi::read_options(options, quantize_defaults(), "options");
   const std::string path = &capi::required(out_path, "out_path");
   puna::RuntimeRef ref = runtime ? runtime->ref : std::make_shared<puna::Runtime>();
-  auto work = std::make_unique<QuantizeWork>(std::move(ref), capi::read_source(source), path, o);
+  auto work = std::make_unique<QuantizeWork>(std::move(ref), capi::open_weights_of(capi::read_source(source)), path, o);
   return std::make_unique<puna_job>(std::move(work), capi::JobOptions{capi::cancel_of(o.cancel), o.progress, o.progress_user});
 }
 
@@ -106,6 +108,17 @@ std::unique_ptr<puna_job> calibrate_job(const puna_model* model, const char* tex
 }
 
 }  // namespace
+
+namespace puna::capi {
+
+std::unique_ptr<puna_job> write_model_job(RuntimeRef runtime, std::shared_ptr<const WeightSource> source, const std::string& path,
+                                          const puna_quantize_options* options, bool requantize) {
+  const auto o = read_options(options, quantize_defaults(), "options");
+  auto work = std::make_unique<QuantizeWork>(std::move(runtime), std::move(source), path, o, requantize);
+  return std::make_unique<puna_job>(std::move(work), JobOptions{cancel_of(o.cancel), o.progress, o.progress_user});
+}
+
+}  // namespace puna::capi
 
 extern "C" {
 

@@ -41,6 +41,8 @@ int run_quantize(const Arguments& arguments);
 int run_convert(const Arguments& arguments);
 int run_calibrate(const Arguments& arguments);
 int run_data(const Arguments& arguments);
+int run_train(const Arguments& arguments);
+int run_merge(const Arguments& arguments);
 
 // ---- options (options.cpp) ------------------------------------------------------------------------------------------
 
@@ -101,6 +103,9 @@ class CommandLine {
   Options options_;
 };
 
+// "PATH=SCALE": the scale, which is cut off; 1 without. Throws Usage.
+float split_adapter(std::string& text);
+
 // ---- the model (host.cpp) -----------------------------------------------------------------------------------------
 
 class Progress;
@@ -128,5 +133,6 @@ puna::Runtime make_runtime(const Options& options);
 puna::Model open_model(const Options& options, const puna::Runtime& runtime, Progress& progress,
                        const Interrupt& interrupt, std::uint32_t flags = 0);
 puna::SessionOptions session_options(const Options& options);
+void use_adapters(const puna::Session& session, const puna::Model& model, std::vector<std::string> adapters);  // "PATH[=SCALE]"
 
 }  // namespace cli

@@ -16,7 +16,7 @@ struct Request {
   std::optional<std::string> prompt, file;
   std::optional<std::vector<std::int32_t>> ids;
   std::uint32_t tokens = 0;
-  std::vector<std::string> stop;
+  std::vector<std::string> stop, adapters;
   std::optional<std::uint32_t> logprobs;
   bool ignore_eos = false, special = false;
   std::string speculate;  // empty: not
@@ -129,6 +129,7 @@ bool parse(const Arguments& arguments, Request& request) {
   line.texts("--stop", request.stop, "TEXT", "stop before this text appears; repeatable");
   line.flag("--ignore-eos", request.ignore_eos, "go on after the end-of-sequence token");
   line.integer("--logprobs", request.logprobs, 0, 64, "with --json: each token's log-probability, and the N likeliest");
+  line.texts("--lora", request.adapters, "PATH[=SCALE]", "a PEFT folder or a GGUF adapter beside the model; repeatable");
   request.sampling.add_options(line);
   line.group("Speculation (never changes the answer)");
   line.text("--speculate", request.speculate, "WITH",
@@ -198,6 +199,7 @@ int generate(const Request& request) {
   puna::SessionOptions room = session_options(request.options);
   if (!request.speculate.empty()) room.speculate = request.ahead.value_or(8);
   puna::Session session(model, room);
+  use_adapters(session, model, request.adapters);
   Draft draft;
   if (!request.speculate.empty() && request.speculate != "ngram")
     open_draft(draft, request, runtime, room.context ? room.context : model.info().context, progress, interrupt);

@@ -62,4 +62,21 @@ puna::SessionOptions session_options(const Options& options) {
   return session;
 }
 
+void use_adapters(const puna::Session& session, const puna::Model& model, std::vector<std::string> adapters) {
+  struct Destroy {
+    void operator()(puna_adapter* a) const { puna_adapter_destroy(a); }
+  };
+  std::vector<std::unique_ptr<puna_adapter, Destroy>> owned;
+  std::vector<const puna_adapter*> handles;
+  std::vector<float> scales;
+  for (std::string& text : adapters) {
+    scales.push_back(split_adapter(text));
+    puna_adapter* made = nullptr;
+    puna::call(puna_adapter_open, &made, model.get(), text.c_str());
+    owned.emplace_back(made);
+    handles.push_back(made);
+  }
+  if (!handles.empty()) puna::call(puna_session_set_adapters, session.get(), handles.data(), scales.data(), handles.size());
+}
+
 }  // namespace cli

@@ -33,6 +33,8 @@ constexpr Command commands[] = {
     {"convert", "a model in another container or float type", run_convert},
     {"calibrate", "an importance matrix from a text, for quantize", run_calibrate},
     {"data", "what a file of training data teaches, and what is wrong with it", run_data},
+    {"train", "tune a model on your own texts", run_train},
+    {"merge", "write a model with adapters merged into its weights", run_merge},
     {"bench", "speed of prompt and decoding", run_bench},
     {"version", "version of the tool and the library", run_version},
 };

@@ -39,6 +39,14 @@ std::uint64_t parse_unsigned(const std::string& option, const std::string& text)
   return value;
 }
 
+float split_adapter(std::string& text) {
+  const std::size_t at = text.rfind('=');
+  if (at == std::string::npos || at == 0) return 1.0f;
+  const double scale = parse_real("--lora", text.substr(at + 1), -1e6, 1e6);
+  text.resize(at);
+  return static_cast<float>(scale);
+}
+
 double parse_real(const std::string& option, const std::string& text, double low, double high) {
   // strtod, because not every standard library has from_chars for double; its leniencies are shut out first.
   char* end = nullptr;

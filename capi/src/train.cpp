@@ -1,0 +1,275 @@
+// puna_trainer: rows in, steps, an adapter or a model out.
+#include <iterator>
+#include <limits>
+
+#include "handles.hpp"
+#include "job.hpp"
+#include "puna/train/data.hpp"
+#include "puna/train/save.hpp"
+#include "puna/train/trainer.hpp"
+#include "quantize.hpp"
+
+using puna::Code;
+using puna::fail;
+namespace capi = puna::capi;
+
+namespace puna::capi {
+
+struct TrainerBox {
+  std::shared_ptr<const Model> model;
+  TrainOptions options;
+  std::string checkpoint;
+  std::uint32_t checkpoint_every = 0;
+  puna_train_fn event = nullptr;
+  void* event_user = nullptr;
+  Examples rows, held_out;
+  std::unique_ptr<Trainer> trainer;  // once the rows are complete
+  std::atomic<bool> busy{false};
+
+  Trainer& ready() {
+    if (trainer) return *trainer;
+    trainer = std::make_unique<Trainer>(model, options, rows, held_out);  // copies: a refusal leaves the rows to be mended
+    rows.clear(), held_out.clear();
+    if (!checkpoint.empty()) trainer->keep_state(checkpoint, checkpoint_every ? checkpoint_every : std::numeric_limits<std::uint32_t>::max());
+    trainer->on_event = [this](const TrainEvent& e) -> std::int32_t {
+      if (!event) return 0;
+      puna_train_event told{};
+      told.struct_size = sizeof told;
+      told.kind = static_cast<std::int32_t>(e.kind);
+      told.step = e.step, told.steps = e.steps, told.epoch = e.epoch, told.loss = e.loss;
+      told.learning_rate = e.rate, told.gradient_norm = e.gradient_norm, told.tokens = e.tokens;
+      told.tokens_per_second = e.tokens_per_second, told.seconds_left = e.seconds_left;
+      return event(event_user, &told);
+    };
+    return *trainer;
+  }
+};
+
+}  // namespace puna::capi
+
+struct puna_trainer {
+  std::shared_ptr<capi::TrainerBox> box;
+};
+
+namespace {
+
+puna_train_options train_defaults() {
+  const puna::TrainOptions d;
+  puna_train_options o{};
+  o.struct_size = sizeof o;
+  o.targets = d.targets, o.rank = d.rank, o.alpha = d.alpha;
+  o.weight_decay = d.weight_decay, o.beta1 = d.beta1, o.beta2 = d.beta2, o.epsilon = d.epsilon, o.clip = d.clip;
+  o.schedule = PUNA_SCHEDULE_COSINE;
+  o.epochs = o.batch = o.accumulate = 1;
+  return o;
+}
+
+puna::TrainOptions core_options(const puna_train_options& o, const puna::Config& config) {
+  if (o.flags & ~(PUNA_TRAIN_NO_PACKING | PUNA_TRAIN_NO_SHUFFLE | PUNA_TRAIN_RANK_STABILIZED))
+    fail(Code::unsupported, "options.flags is " + std::to_string(o.flags) + ", with bits that this library does not know");
+  if (o.method < PUNA_TRAIN_LORA || o.method > PUNA_TRAIN_FULL)
+    fail(Code::argument, "options.method is " + std::to_string(o.method) + ", not a PUNA_TRAIN_ value");
+  if (o.schedule < PUNA_SCHEDULE_CONSTANT || o.schedule > PUNA_SCHEDULE_COSINE)
+    fail(Code::argument, "options.schedule is " + std::to_string(o.schedule) + ", not a PUNA_SCHEDULE_ value");
+  if (o.threads < 0) fail(Code::argument, "options.threads is " + std::to_string(o.threads));
+  puna::TrainOptions t;
+  t.method = static_cast<puna::TrainMethod>(o.method);
+  t.schedule = static_cast<puna::LearningSchedule>(o.schedule);
+  t.targets = o.targets, t.rank = o.rank, t.alpha = o.alpha, t.dropout = o.dropout;
+  t.rank_stabilized = (o.flags & PUNA_TRAIN_RANK_STABILIZED) != 0;
+  t.pack = (o.flags & PUNA_TRAIN_NO_PACKING) == 0, t.shuffle = (o.flags & PUNA_TRAIN_NO_SHUFFLE) == 0;
+  t.learning_rate = o.learning_rate, t.final_rate = o.final_rate, t.weight_decay = o.weight_decay;
+  t.beta1 = o.beta1, t.beta2 = o.beta2, t.epsilon = o.epsilon, t.clip = o.clip;
+  t.warmup = o.warmup, t.epochs = o.epochs, t.steps = o.steps, t.batch = o.batch, t.accumulate = o.accumulate;
+  t.length = o.length ? o.length : std::min<std::uint32_t>(512, config.context);
+  t.evaluate_every = o.evaluate_every, t.seed = o.seed;
+  t.threads = static_cast<std::uint32_t>(o.threads);
+  return t;
+}
+
+class TrainWork final : public capi::Work {
+ public:
+  explicit TrainWork(std::shared_ptr<capi::TrainerBox> box) : box_(std::move(box)), claim_(std::in_place, box_->busy, "the trainer") {
+    box_->ready();
+  }
+  bool step(const puna::Deadline& deadline, const puna::CancelToken* cancel) override {
+    try {
+      if (!box_->trainer->step(deadline, cancel)) return false;
+    } catch (...) {
+      claim_.reset();
+      throw;
+    }
+    claim_.reset();
+    return true;
+  }
+  capi::WorkProgress progress() const override { return {PUNA_PHASE_TRAIN, box_->trainer->done(), box_->trainer->total()}; }
+
+ private:
+  std::shared_ptr<capi::TrainerBox> box_;
+  std::optional<capi::Claim> claim_;
+};
+
+// The template that the model's file carries; none where it carries none, or one without a name here: rows that need one say so.
+std::optional<puna::ChatTemplate> own_template(const puna::Model& model) {
+  const std::string& text = model.tokenizer()->vocab().chat_template;
+  if (text.empty()) return std::nullopt;
+  try {
+    return puna::recognise_chat_template(text);
+  } catch (const puna::Error&) {
+    return std::nullopt;
+  }
+}
+
+template <class F>
+std::int32_t with_trainer(puna_trainer* trainer, puna_error* error, F&& body) {
+  return capi::entry(error, [&] {
+    capi::TrainerBox& box = *capi::required(trainer, "trainer").box;
+    capi::Claim claim(box.busy, "the trainer");
+    body(box);
+  });
+}
+
+puna::Examples& rows_of(capi::TrainerBox& box, std::int32_t held_out) {
+  if (box.trainer) fail(Code::state, "the rows are complete: the run has begun");
+  if (held_out != 0 && held_out != 1) fail(Code::argument, "held_out is " + std::to_string(held_out) + ", neither 0 nor 1");
+  return held_out ? box.held_out : box.rows;
+}
+
+std::unique_ptr<puna_job> train_job(puna_trainer* trainer, puna_cancel* cancel, puna_progress_fn progress, void* user) {
+  auto work = std::make_unique<TrainWork>(capi::required(trainer, "trainer").box);
+  return std::make_unique<puna_job>(std::move(work), capi::JobOptions{capi::cancel_of(cancel), progress, user});
+}
+
+}  // namespace
+
+extern "C" {
+
+void PUNA_CALL puna_train_options_init(puna_train_options* options, size_t size) { capi::init_options(options, size, train_defaults()); }
+
+int32_t PUNA_CALL puna_trainer_create(puna_trainer** out, const puna_model* model, const puna_train_options* options, puna_error* error) {
+  return capi::entry(error, [&] {
+    capi::required(out, "out");
+    const auto o = capi::read_options(options, train_defaults(), "options");
+    auto box = std::make_shared<capi::TrainerBox>();
+    box->model = capi::required(model, "model").ref;
+    box->options = core_options(o, box->model->config());
+    if (o.checkpoint) box->checkpoint = o.checkpoint;
+    box->checkpoint_every = o.checkpoint_every;
+    box->event = o.event, box->event_user = o.event_user;
+    *out = new puna_trainer{std::move(box)};
+  });
+}
+
+void PUNA_CALL puna_trainer_destroy(puna_trainer* trainer) { delete trainer; }
+
+int32_t PUNA_CALL puna_trainer_add(puna_trainer* trainer, int32_t held_out, const int32_t* ids, const uint8_t* loss, size_t count,
+                                   puna_error* error) {
+  return with_trainer(trainer, error, [&](capi::TrainerBox& box) {
+    puna::Examples& rows = rows_of(box, held_out);
+    if (count) capi::required(ids, "ids");
+    puna::Example e;
+    e.ids.assign(ids, ids + count);
+    if (loss) e.loss.assign(loss, loss + count);
+    else e.loss.assign(count, 1);
+    rows.push_back(std::move(e));
+  });
+}
+
+int32_t PUNA_CALL puna_trainer_add_text(puna_trainer* trainer, int32_t held_out, const char* text, size_t length, puna_error* error) {
+  return with_trainer(trainer, error, [&](capi::TrainerBox& box) {
+    puna::Examples& rows = rows_of(box, held_out);
+    const auto& tokenizer = box.model->tokenizer();
+    if (!tokenizer) fail(Code::state, box.model->name() + ": the model has no tokenizer, texts cannot be encoded");
+    puna::EncodeOptions encode;
+    encode.bos = encode.eos = true;
+    const std::vector<std::int32_t> ids = tokenizer->encode({&capi::required(text, "text"), length}, encode);
+    if (ids.size() <= 2) fail(Code::argument, "the text is empty: there is nothing to learn");
+    // Pieces share a token at their seams, so that each token is predicted once.
+    const std::size_t most = box.options.length;
+    for (std::size_t first = 0; first + 1 < ids.size(); first += most - 1) {
+      puna::Example e;
+      const std::size_t n = std::min(most, ids.size() - first);
+      e.ids.assign(ids.begin() + static_cast<std::ptrdiff_t>(first), ids.begin() + static_cast<std::ptrdiff_t>(first + n));
+      e.loss.assign(n, 1);
+      rows.push_back(std::move(e));
+    }
+  });
+}
+
+int32_t PUNA_CALL puna_trainer_add_file(puna_trainer* trainer, int32_t held_out, const char* path, const char* chat, puna_error* error) {
+  return with_trainer(trainer, error, [&](capi::TrainerBox& box) {
+    puna::Examples& rows = rows_of(box, held_out);
+    if (!box.model->tokenizer()) fail(Code::state, box.model->name() + ": the model has no tokenizer, texts cannot be encoded");
+    puna::DataOptions data;
+    data.length = box.options.length;
+    data.chat = chat ? puna::find_chat_template(chat) : own_template(*box.model);
+    puna::DataReader reader(puna::File::open(&capi::required(path, "path")), box.model->tokenizer(), data);
+    puna::Examples read;
+    for (puna::Row row; reader.next(row);) {
+      if (!row.rejected.ids.empty()) fail(Code::unsupported, std::string(path) + ": pairs of a chosen and a rejected answer are not trained on yet");
+      read.push_back(std::move(row.example));
+      row = {};
+    }
+    std::move(read.begin(), read.end(), std::back_inserter(rows));
+  });
+}
+
+int32_t PUNA_CALL puna_trainer_get_info(puna_trainer* trainer, puna_train_info* out, size_t size, puna_error* error) {
+  return with_trainer(trainer, error, [&](capi::TrainerBox& box) {
+    const puna::Trainer& t = box.ready();
+    puna_train_info info{};
+    info.finished = t.finished();
+    info.steps = t.steps(), info.steps_done = t.steps_done();
+    info.rows = t.rows().rows(), info.tokens = t.rows().tokens(), info.learnt = t.rows().learnt();
+    info.parameters = t.trainable().parameters();
+    info.loss = t.losses().empty() ? std::numeric_limits<double>::quiet_NaN() : t.losses().back();
+    info.held_out_before = t.held_out_before(), info.held_out_after = t.held_out_after();
+    capi::write_output(out, size, info, "out");
+  });
+}
+
+int32_t PUNA_CALL puna_trainer_loss(puna_trainer* trainer, uint64_t index, double* out, puna_error* error) {
+  return with_trainer(trainer, error, [&](capi::TrainerBox& box) {
+    const puna::Trainer& t = box.ready();
+    if (index >= t.losses().size())
+      fail(Code::argument, "index is " + std::to_string(index) + ", " + std::to_string(t.losses().size()) + " steps were taken");
+    capi::required(out, "out") = t.losses()[static_cast<std::size_t>(index)];
+  });
+}
+
+int32_t PUNA_CALL puna_trainer_run(puna_trainer* trainer, puna_cancel* cancel, puna_error* error) {
+  return capi::entry(error, [&] { train_job(trainer, cancel, nullptr, nullptr)->run(); });
+}
+
+int32_t PUNA_CALL puna_trainer_job(puna_job** out, puna_trainer* trainer, puna_cancel* cancel, puna_progress_fn progress,
+                                   void* progress_user, puna_error* error) {
+  return capi::entry(error, [&] {
+    capi::required(out, "out");
+    *out = train_job(trainer, cancel, progress, progress_user).release();
+  });
+}
+
+int32_t PUNA_CALL puna_trainer_save(puna_trainer* trainer, const char* path, const char* type, puna_error* error) {
+  return with_trainer(trainer, error, [&](capi::TrainerBox& box) {
+    puna::Trainer& t = box.ready();
+    capi::required(path, "path");
+    if (t.options().method == puna::TrainMethod::lora) {
+      if (type) fail(Code::argument, std::string("type is ") + type + ": an adapter is written in f32");
+      return puna::save_peft(t, path);
+    }
+    puna_quantize_options o;
+    puna_quantize_options_init(&o, sizeof o);
+    o.type = type ? type : "f32";
+    capi::write_model_job(t.model().runtime(), puna::trained_source(t), path, &o, true)->run();
+  });
+}
+
+int32_t PUNA_CALL puna_trainer_save_state(puna_trainer* trainer, const char* path, puna_error* error) {
+  return with_trainer(trainer, error, [&](capi::TrainerBox& box) { box.ready().save_state(&capi::required(path, "path")); });
+}
+
+int32_t PUNA_CALL puna_trainer_restore(puna_trainer* trainer, const char* path, puna_error* error) {
+  return with_trainer(trainer, error, [&](capi::TrainerBox& box) { box.ready().restore(&capi::required(path, "path")); });
+}
+
+}  // extern "C"

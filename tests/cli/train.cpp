@@ -1,0 +1,144 @@
+// puna train, merge and generate --lora: a run and its output, kills, refusals.
+#include <chrono>
+#include <sstream>
+#include <thread>
+
+#include "puna/base/rng.hpp"
+#include "run_cli.hpp"
+
+using namespace cli_test;
+using puna_test::fixture;
+using puna_test::read_file;
+using puna_test::TempDir;
+
+namespace {
+
+std::string model() { return fixture("tiny/model.gguf").string(); }
+
+// Short stories of one kind, that the demo model was not made of.
+std::string rows() {
+  std::string text;
+  for (const char* name : {"Mia", "Tom", "Ben", "Lily"})
+    for (const char* thing : {"boat", "kite", "drum", "cake", "lamp", "ball"})
+      text += Json{{"text", std::string(name) + " made a " + thing + ". The " + thing + " was very big. " + name + " was proud of the " + thing + "."}}.dump() + "\n";
+  return text;
+}
+
+Arguments train(const fs::path& data, const fs::path& out, const Arguments& more = {}, const char* steps = "12", const char* threads = "1",
+                const char* length = "64") {
+  Arguments all{"train", "-m", model(), "--data", data.string(), "--out", out.string(), "--length", length, "--batch", "2", "--steps", steps,
+                "--rank", "4", "--lr", "2e-3", "--dropout", "0.1", "--checkpoint-every", "1", "--threads", threads, "--json", "-q"};
+  all.insert(all.end(), more.begin(), more.end());
+  return all;
+}
+
+std::vector<Json> lines(const std::string& text) {
+  std::vector<Json> all;
+  std::istringstream in(text);
+  for (std::string line; std::getline(in, line);) all.push_back(Json::parse(line));
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE("train: an adapter, a line of JSON a step, a curve, a held-out loss that falls; generate and merge take it") {
+  const TempDir dir;
+  puna_test::write_file(dir / "rows.jsonl", rows());
+  const Ran ran = run(train(dir / "rows.jsonl", dir / "adapter", {"--held-out", (dir / "rows.jsonl").string()}));
+  REQUIRE(ran.code == 0);
+  const auto all = lines(ran.out);
+  REQUIRE(all.size() == 15);  // 12 steps, two measurements, the end
+  CHECK(all[0]["event"] == "held_out");
+  CHECK(keys(all[1]) == std::vector<std::string>{"epoch", "event", "grad_norm", "loss", "lr", "seconds_left", "step", "steps", "tokens", "tokens_per_second"});
+  CHECK(all.back()["event"] == "done");
+  CHECK(all.back()["held_out_after"].get<double>() < 0.8 * all.back()["held_out_before"].get<double>());
+  for (const char* name : {"adapter_config.json", "adapter_model.safetensors", "loss.svg"}) CHECK(fs::exists(dir / "adapter" / name));
+  CHECK_FALSE(fs::exists(dir / "adapter.checkpoint"));
+
+  const Arguments prompt{"-p", "Tom made a", "-n", "8", "--ignore-eos", "--json", "-q"};
+  const auto generated = [&](Arguments with) {
+    with.insert(with.begin(), "generate");
+    with.insert(with.end(), prompt.begin(), prompt.end());
+    return run(with).json()["ids"];
+  };
+  const std::string adapter = (dir / "adapter").string(), merged = (dir / "merged.gguf").string();
+  const Json plain = generated({"-m", model()}), live = generated({"-m", model(), "--lora", adapter});
+  CHECK(live != plain);
+  CHECK(generated({"-m", model(), "--lora", adapter + "=0"}) == plain);
+  REQUIRE(run({"merge", "-m", model(), "--lora", adapter, "--out", merged, "-q"}).code == 0);
+  CHECK(generated({"-m", merged}) == live);
+}
+
+TEST_CASE("train: full leaves a model that loads") {
+  const TempDir dir;
+  puna_test::write_file(dir / "rows.jsonl", rows());
+  const std::string out = (dir / "tuned.gguf").string();
+  REQUIRE(run({"train", "-m", model(), "--data", (dir / "rows.jsonl").string(), "--out", out, "--method", "full", "--lr", "1e-3", "--steps", "2",
+               "--length", "64", "--type", "f16", "-q"}).code == 0);
+  CHECK(run({"generate", "-m", out, "-p", "Tom", "-n", "4", "-q"}).code == 0);
+}
+
+TEST_CASE("train: a kill at twenty moments, and the same command goes on to the same adapter") {
+  const TempDir dir;
+  puna_test::write_file(dir / "rows.jsonl", rows());
+  const auto begin = std::chrono::steady_clock::now();
+  REQUIRE(run(train(dir / "rows.jsonl", dir / "whole")).code == 0);
+  const std::chrono::duration<double> whole = std::chrono::steady_clock::now() - begin;
+  const auto expected = read_file(dir / "whole" / "adapter_model.safetensors");
+  REQUIRE(run(train(dir / "rows.jsonl", dir / "threads", {}, "12", "3")).code == 0);
+  CHECK(read_file(dir / "threads" / "adapter_model.safetensors") == expected);
+  puna::Rng rng(9, 1);
+  int resumed = 0;
+  for (int i = 0; i < 20; ++i) {
+    CAPTURE(i);
+    const fs::path out = dir / ("out" + std::to_string(i));
+    {
+      Child child(cli_path(), train(dir / "rows.jsonl", out));
+      std::this_thread::sleep_for(whole * (static_cast<double>(rng.next() % 1000) / 1000));
+      child.kill_now();
+      child.wait();
+    }
+    resumed += fs::exists(out.string() + ".checkpoint");
+    if (!fs::exists(out)) REQUIRE(run(train(dir / "rows.jsonl", out)).code == 0);
+    CHECK(read_file(out / "adapter_model.safetensors") == expected);
+  }
+  CHECK(resumed > 0);
+}
+
+TEST_CASE("train: Ctrl-C saves and says how to go on") {
+  const TempDir dir;
+  puna_test::write_file(dir / "rows.jsonl", rows());
+  Arguments long_run = train(dir / "rows.jsonl", dir / "out", {}, "4000");
+  Child child(cli_path(), long_run);
+  REQUIRE(child.wait_for_output(200));
+  child.interrupt();
+  const Ran ran = child.wait();
+  CHECK(ran.code == 130);
+  CHECK(fs::exists(dir / "out.checkpoint"));
+  CHECK_FALSE(fs::exists(dir / "out"));
+}
+
+TEST_CASE("train and merge: what is refused, and nothing is left") {
+  const TempDir dir;
+  puna_test::write_file(dir / "rows.jsonl", rows());
+  puna_test::write_file(dir / "broken.jsonl", "{\"text\": \"fine\"}\n{\"text\": \n");
+  puna_test::write_file(dir / "empty.jsonl", "");
+  puna_test::write_file(dir / "there", "x");
+  const fs::path data = dir / "rows.jsonl", out = dir / "out";
+  check_refused(run({"train", "-m", model(), "--out", out.string()}), 2);
+  check_refused(run({"train", "-m", model(), "--data", data.string()}), 2);
+  check_refused(run(train(data, out, {"--method", "magic"})), 2);
+  check_refused(run(train(data, out, {"--targets", "q,w"})), 2);
+  check_refused(run(train(data, out, {}, "12", "1", "100000")), 1);
+  check_refused(run(train(data, dir / "there")), 1);
+  const Ran broken = run(train(dir / "broken.jsonl", out));
+  check_refused(broken, 1);
+  CHECK(broken.err.find("line 2") != std::string::npos);
+  check_refused(run(train(dir / "empty.jsonl", out)), 1);
+  check_refused(run(train(dir / "absent.jsonl", out)), 1);
+  check_refused(run({"merge", "-m", model(), "--lora", (dir / "absent").string(), "--out", (dir / "m.gguf").string()}), 1);
+  check_refused(run({"generate", "-m", model(), "--lora", data.string(), "-p", "x", "-n", "1"}), 1);
+  CHECK_FALSE(fs::exists(out));
+  CHECK_FALSE(fs::exists(dir / "out.checkpoint"));
+  CHECK_FALSE(fs::exists(dir / "m.gguf"));
+}
