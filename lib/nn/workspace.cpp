@@ -2,20 +2,12 @@
 
 #include <algorithm>
 
+#include "puna/base/carver.hpp"
+
 namespace puna {
 namespace {
 
-// Lays the arrays out one after the other, 64-byte aligned: run once with no base to learn the size, once to carve.
-struct Carver {
-  std::byte* base;
-  std::uint64_t used = 0;
-
-  template <class T>
-  T* take(std::uint64_t a, std::uint64_t b) {
-    const std::uint64_t offset = used;
-    used += round_up(size_product(size_product(a, b), sizeof(T)), Memory::alignment);
-    return base ? reinterpret_cast<T*>(base + offset) : nullptr;
-  }
+struct RowCarver : Carver {
   Rows rows(std::uint64_t count, std::uint32_t columns, bool quantized) {
     Rows r;
     r.columns = columns;
@@ -25,7 +17,7 @@ struct Carver {
   }
 };
 
-Activations carve(Carver& to, const Config& c, bool quantized, std::uint64_t T, std::uint64_t L) {
+Activations carve(RowCarver& to, const Config& c, bool quantized, std::uint64_t T, std::uint64_t L) {
   Activations a;
   a.x = to.take<float>(T, c.D);
   a.h = to.rows(T, c.D, quantized);
@@ -49,7 +41,7 @@ std::size_t scratch_bytes(const Config& c) {
 }  // namespace
 
 std::uint64_t Workspace::bytes(const Config& c, bool quantized, std::uint32_t tokens, std::uint32_t logits, std::uint32_t workers) {
-  Carver measure{nullptr};
+  RowCarver measure{{nullptr}};
   carve(measure, c, quantized, tokens, logits);
   return measure.used + size_product(scratch_bytes(c), workers);
 }
@@ -58,7 +50,7 @@ Workspace::Workspace(Memory& memory, const Config& c, const Params& p, std::uint
                      std::uint32_t workers)
     : slab_(memory, bytes(c, any_quantized(p), tokens, logits, workers), "workspace", Raw{}), scratch_stride_(scratch_bytes(c)) {
   const bool quantized = any_quantized(p);
-  Carver to{slab_.data()};
+  RowCarver to{{slab_.data()}};
   a_ = carve(to, c, quantized, tokens, logits);
   scratch_offset_ = to.used;
   // A row that no block divides never meets a quantized weight, so its blocks are not filled.

@@ -4,21 +4,10 @@
 #include <algorithm>
 #include <cmath>
 
+#include "puna/base/carver.hpp"
+
 namespace puna {
 namespace {
-
-// Lays the arrays out one after the other, 64-byte aligned: with no base to learn the size.
-struct Carver {
-  std::byte* base;
-  std::uint64_t used = 0;
-
-  template <class T>
-  T* take(std::uint64_t a, std::uint64_t b) {
-    const std::uint64_t offset = used;
-    used += round_up(size_product(size_product(a, b), sizeof(T)), Memory::alignment);
-    return base ? reinterpret_cast<T*>(base + offset) : nullptr;
-  }
-};
 
 TrainRows lay_out(Carver& to, const Config& c, const TrainOptions& o, std::byte*& scratch, std::size_t stride) {
   const std::uint64_t T = static_cast<std::uint64_t>(o.batch) * o.length, q = c.q_dim(), kv = c.kv_dim();

@@ -30,7 +30,7 @@ struct Nf4View {
   float offset;
 };
 
-// First level: n elements from the start of a block; a tensor may be made in parts, in any order. absmax: f32 for now.
+// First level: n elements from the start of a block; a tensor may be made in parts, in any order. absmax: f32; the second level compresses it.
 void nf4_encode(const float* x, std::size_t n, std::uint8_t* codes, float* absmax);
 // Second level, when all blocks are known.
 float nf4_offset(const float* absmax, std::size_t blocks);
