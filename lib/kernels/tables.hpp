@@ -18,4 +18,8 @@ extern const Kernels kernels_avx512vnni;
 extern const Kernels kernels_neon;
 extern const Kernels kernels_neon_dotprod;
 
+extern const EncodeKernels encode_avx2;  // what the units of a dot product share with their base
+extern const EncodeKernels encode_avx512;
+extern const EncodeKernels encode_neon;
+
 }  // namespace puna

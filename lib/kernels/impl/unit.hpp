@@ -5,7 +5,7 @@
 #include "kernels/impl/encode.hpp"
 #include "kernels/impl/floats.hpp"
 #include "kernels/impl/gemm.hpp"
-#include "kernels/impl/quantized.hpp"
+#include "kernels/impl/quantized_types.hpp"
 #include "kernels/impl/vectors.hpp"
 
 namespace puna {
@@ -17,19 +17,7 @@ void matmul(const MatmulTile& tile) {
     case DType::f32: return float_matmul<A, StoredF32>(tile);
     case DType::f16: return float_matmul<A, StoredF16>(tile);
     case DType::bf16: return float_matmul<A, StoredBF16>(tile);
-    case DType::q4_0: return Quantized<A, StepQ4_0>::matmul(tile);
-    case DType::q4_1: return Quantized<A, StepQ4_1>::matmul(tile);
-    case DType::q5_0: return Quantized<A, StepQ5_0>::matmul(tile);
-    case DType::q5_1: return Quantized<A, StepQ5_1>::matmul(tile);
-    case DType::q8_0: return Quantized<A, StepQ8_0>::matmul(tile);
-    case DType::q2_k: return Quantized<A, StepQ2K>::matmul(tile);
-    case DType::q3_k: return Quantized<A, StepQ3K>::matmul(tile);
-    case DType::q4_k: return Quantized<A, StepQ4K>::matmul(tile);
-    case DType::q5_k: return Quantized<A, StepQ5K>::matmul(tile);
-    case DType::q6_k: return Quantized<A, StepQ6K>::matmul(tile);
-    case DType::iq4_nl: return Quantized<A, StepIQ4NL>::matmul(tile);
-    case DType::iq4_xs: return Quantized<A, StepIQ4XS>::matmul(tile);
-    case DType::q8_f32: return Quantized<A, StepQ8F32>::matmul(tile);
+    default: return quantized_matmul<A>(tile);
   }
 }
 
