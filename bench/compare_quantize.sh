@@ -80,6 +80,7 @@ run_peer() { # type
         "$work/peer.time" "$work/peer.log"
 }
 run_puna() {
+    rm -f "$work/puna.gguf"  # as dd's: freeing the blocks of the file before is not writing
     { time "$puna" quantize "$model" "$work/puna.gguf" --type "$1" --threads "$threads" --quiet >/dev/null; } \
         2>"$work/puna.time"
     awk '{ print $1, $2 + $3 }' "$work/puna.time"

@@ -10,7 +10,7 @@
 namespace puna {
 namespace {
 
-constexpr std::uint64_t chunk_bytes = 4 << 20;  // of f32: large enough to share out, small enough for any machine
+constexpr std::uint64_t chunk_bytes = 16 << 20;  // of f32: large enough to share out, small enough for any machine
 constexpr std::uint32_t max_rows = 4096;
 
 std::uint32_t rows_of_chunk(const WeightInfo& info) {
@@ -18,10 +18,14 @@ std::uint32_t rows_of_chunk(const WeightInfo& info) {
 }
 
 bool all_finite(const float* x, std::size_t n) {
-  std::uint32_t found = 0;
-  for (std::size_t i = 0; i < n; ++i)  // no way out of the loop: compilers vectorise it
-    found |= (std::bit_cast<std::uint32_t>(x[i]) & 0x7f800000u) == 0x7f800000u ? 1u : 0u;
-  return found == 0;
+  std::uint32_t carries = 0;
+  for (; n >= 32; n -= 32, x += 32)
+    for (std::size_t i = 0; i < 32; ++i) {
+      const std::uint32_t magnitude = std::bit_cast<std::uint32_t>(x[i]) & 0x7fffffffu;
+      carries |= magnitude + 0x00800000u;  // a full exponent carries into the top bit
+    }
+  for (std::size_t i = 0; i < n; ++i) carries |= (std::bit_cast<std::uint32_t>(x[i]) & 0x7fffffffu) + 0x00800000u;
+  return carries >> 31 == 0;
 }
 
 void check_tensor(const WeightSource& source, const ChosenTensor& t, const QuantizeOptions& options) {
@@ -64,7 +68,7 @@ QuantizePlan plan_quantize(const WeightSource& source, const QuantizeOptions& op
     plan.in_bytes = std::max(plan.in_bytes, rows * row_bytes(t.info->type, t.info->columns));
     plan.out_bytes = std::max(plan.out_bytes, rows * row_bytes(t.type, t.info->columns));
   }
-  plan.buffer_bytes = plan.in_bytes + plan.out_bytes + plan.columns * workers * sizeof(float);
+  plan.buffer_bytes = plan.in_bytes + 2 * plan.out_bytes + plan.columns * workers * sizeof(float);
   return plan;
 }
 
@@ -93,7 +97,8 @@ Quantizer::Quantizer(RuntimeRef runtime, std::shared_ptr<const WeightSource> sou
   plan_ = plan_quantize(*source_, options_, options_.threads);
   describe_output(*source_, plan_, options_, output_);
   in_buffer_ = Buffer<std::byte>(runtime_->memory, static_cast<std::size_t>(plan_.in_bytes), "rows to read", Raw{});
-  out_buffer_ = Buffer<std::byte>(runtime_->memory, static_cast<std::size_t>(plan_.out_bytes), "rows to write");
+  out_buffer_ = Buffer<std::byte>(runtime_->memory, size_product(2, plan_.out_bytes), "rows to write");
+  out_ = out_buffer_.data();
   floats_ = Buffer<float>(runtime_->memory, size_product(plan_.columns, options_.threads), "rows as floats", Raw{});
   sink_->begin(output_.model, output_.tensors);
 }
@@ -114,12 +119,27 @@ void Quantizer::begin_chunk() {
   in_chunk_ = true;
 }
 
-void Quantizer::encode_tile(std::uint32_t row, std::uint32_t worker) {
+// The disk is fed while the next rows are encoded: the first tile of a chunk writes the chunk before it.
+void Quantizer::tile(std::uint32_t index, std::uint32_t worker) noexcept {
+  if (index != 0) return encode_row_of_chunk(index - 1, worker);
+  try {
+    write_ready();
+  } catch (...) {
+    write_error_ = std::current_exception();  // tiles never throw: end_chunk does
+  }
+}
+
+void Quantizer::write_ready() {
+  if (!ready_.empty()) sink_->write(ready_.data(), ready_.size());
+  ready_ = {};
+}
+
+void Quantizer::encode_row_of_chunk(std::uint32_t row, std::uint32_t worker) {
   const ChosenTensor& t = plan_.tensors[tensor_];
   const auto columns = static_cast<std::size_t>(t.info->columns);
   const std::size_t in_bytes = row_bytes(t.info->type, columns), out_bytes = row_bytes(t.type, columns);
   const std::byte* from = in_ + row * in_bytes;
-  std::byte* to = out_buffer_.data() + row * out_bytes;
+  std::byte* to = out_ + row * out_bytes;
   if (t.type == t.info->type) {
     std::copy(from, from + in_bytes, to);
     return;
@@ -138,11 +158,13 @@ void Quantizer::encode_tile(std::uint32_t row, std::uint32_t worker) {
 }
 
 void Quantizer::end_chunk() {
+  if (write_error_) std::rethrow_exception(write_error_);
   const ChosenTensor& t = plan_.tensors[tensor_];
   if (const std::uint64_t bad = bad_row_.load())
     fail(Code::format, source_->name() + ": tensor " + t.info->name + " has a NaN or an infinity in row " + std::to_string(bad - 1));
   const std::size_t bytes = size_product(row_bytes(t.type, t.info->columns), rows_);
-  sink_->write(out_buffer_.data(), bytes);
+  ready_ = {out_, bytes};
+  out_ = out_buffer_.data() + (out_ == out_buffer_.data() ? plan_.out_bytes : 0);
   done_ += bytes;
   row_ += rows_;
   in_chunk_ = false;
@@ -156,14 +178,16 @@ bool Quantizer::step(const Deadline& deadline, const CancelToken* cancel) {
   while (!finished_) {
     if (cancel && cancel->tripped()) fail(Code::cancelled, "writing was cancelled");
     if (tensor_ == plan_.tensors.size()) {
+      write_ready();
       sink_->finish();
       finished_ = true;
       break;
     }
     if (!in_chunk_) begin_chunk();
-    encoded_ = runtime_->tasks.run(rows_, encoded_, options_.threads,
-                                   [this](std::uint32_t row, std::uint32_t worker) { encode_tile(row, worker); }, deadline, cancel);
-    if (encoded_ == rows_) end_chunk();
+    const std::uint32_t tiles = rows_ + 1;
+    encoded_ = runtime_->tasks.run(tiles, encoded_, options_.threads,
+                                   [this](std::uint32_t index, std::uint32_t worker) { tile(index, worker); }, deadline, cancel);
+    if (encoded_ == tiles) end_chunk();
     if (deadline.passed()) return false;
   }
   return true;

@@ -4,8 +4,10 @@
 
 #include <atomic>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -68,7 +70,9 @@ class Quantizer {
 
  private:
   void begin_chunk();
-  void encode_tile(std::uint32_t row, std::uint32_t worker);
+  void tile(std::uint32_t index, std::uint32_t worker) noexcept;
+  void encode_row_of_chunk(std::uint32_t row, std::uint32_t worker);
+  void write_ready();
   void end_chunk();
 
   RuntimeRef runtime_;
@@ -86,8 +90,11 @@ class Quantizer {
   std::uint32_t rows_ = 0, encoded_ = 0;
   bool in_chunk_ = false, finished_ = false;
   const std::byte* in_ = nullptr;
+  std::byte* out_ = nullptr;  // the half of out_buffer_ that it fills
   const float* importance_ = nullptr;
   std::atomic<std::uint64_t> bad_row_{0};  // one more than a row with a NaN or an infinity
+  std::span<const std::byte> ready_;  // the chunk before it, encoded: written while this one is encoded
+  std::exception_ptr write_error_;
   Buffer<std::byte> in_buffer_, out_buffer_;
   Buffer<float> floats_;  // [workers][columns]
 };
