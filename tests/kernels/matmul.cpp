@@ -159,6 +159,36 @@ TEST_CASE("matmul takes the extreme codes and activations") {
   });
 }
 
+TEST_CASE("matmul shows a scale that is no number in its own row alone, and takes subnormal ones") {
+  // Halves: infinities, quiet and signalling NaNs, the smallest and the largest subnormal.
+  constexpr std::uint16_t odd[] = {0x7c00, 0xfc00, 0x7e00, 0x7d01, 0xfe00, 0x0001, 0x03ff, 0x8001};
+  constexpr std::size_t no_numbers = 5, rows = std::size(odd) + 1, tokens = 4;  // the last row stays ordinary
+  on_every_isa([&](const Kernels& k) {
+    for (const DType type : all_types) {
+      if (half_places(type).d < 0) continue;
+      CAPTURE(name_of(type));
+      const std::size_t columns = columns_for(type), bytes = row_bytes(type, columns), block = info(type).block_bytes;
+      auto weights = random_rows(type, rows, columns, 31);
+      const Acts acts = make_acts(type, tokens, columns, 32);
+      const Product p{type, weights.data(), bytes, rows, columns, tokens, acts};
+      const auto ordinary = p.run(k);
+      for (const int place : {half_places(type).d, half_places(type).m})
+        for (std::size_t r = 0; r + 1 < rows && place >= 0; ++r)
+          std::memcpy(&weights[r * bytes + r % 3 * block + static_cast<std::size_t>(place)], &odd[r], 2);
+      const auto mine = p.run(k), twin = p.run(*kernels_for(Isa::reference));
+      for (std::size_t t = 0; t < tokens; ++t)
+        for (std::size_t r = 0; r < rows; ++r) {
+          CAPTURE(r);
+          const float y = mine[t * rows + r], other = twin[t * rows + r];
+          CHECK(std::isfinite(y) == (r >= no_numbers));
+          CHECK(std::isfinite(other) == (r >= no_numbers));
+          if (r >= no_numbers && fuses(k.isa)) CHECK(y == other);
+          if (r + 1 == rows) CHECK(y == ordinary[t * rows + r]);
+        }
+    }
+  });
+}
+
 TEST_CASE("matmul gives the same bits whatever the tile") {
   on_every_isa([](const Kernels& k) {
     for (const DType type : all_types) {
