@@ -625,6 +625,9 @@ typedef struct puna_quantize_options {
 } puna_quantize_options;
 #define PUNA_QUANTIZE_PURE ((uint32_t)1)        /* the type everywhere, no mix */
 #define PUNA_QUANTIZE_REQUANTIZE ((uint32_t)2)  /* allow block types as the source: quality is lost twice */
+/* A GGUF whose quantized matrices lie as this machine's kernels want them: mapped and used at once, no byte larger. Only
+ * this library reads it, on machines whose kernels take the same number of rows; others refuse it, naming both. */
+#define PUNA_QUANTIZE_PACK ((uint32_t)4)
 PUNA_API void PUNA_CALL puna_quantize_options_init(puna_quantize_options* options, size_t size);
 
 typedef struct puna_quantize_result {

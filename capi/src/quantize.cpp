@@ -26,13 +26,14 @@ puna_calibrate_options calibrate_defaults() {
 }
 
 puna::QuantizeOptions core_options(const puna_quantize_options& o, bool requantize = false) {
-  if (o.flags & ~(PUNA_QUANTIZE_PURE | PUNA_QUANTIZE_REQUANTIZE))
+  if (o.flags & ~(PUNA_QUANTIZE_PURE | PUNA_QUANTIZE_REQUANTIZE | PUNA_QUANTIZE_PACK))
     fail(Code::unsupported, "options.flags is " + std::to_string(o.flags) + ", with bits that this library does not know");
   if (o.threads < 0) fail(Code::argument, "options.threads is " + std::to_string(o.threads));
   puna::QuantizeOptions q;
   q.mix = o.type ? &puna::find_mix(o.type) : nullptr;
   q.pure = (o.flags & PUNA_QUANTIZE_PURE) != 0;
   q.requantize = requantize || (o.flags & PUNA_QUANTIZE_REQUANTIZE) != 0;
+  q.pack = (o.flags & PUNA_QUANTIZE_PACK) != 0 ? puna::machine_kernels().pack_rows : 0;
   q.threads = static_cast<std::uint32_t>(o.threads);
   if (o.override_count) capi::required(o.overrides, "options.overrides");
   for (std::size_t i = 0; i < o.override_count; ++i)
@@ -49,6 +50,8 @@ std::unique_ptr<puna::WeightSink> sink_for(const std::string& path, const puna_q
   if (o.format < PUNA_FORMAT_AUTO || o.format > PUNA_FORMAT_SAFETENSORS)
     fail(Code::argument, "options.format is " + std::to_string(o.format) + ", not a PUNA_FORMAT_ value");
   const bool gguf = o.format == PUNA_FORMAT_GGUF || (o.format == PUNA_FORMAT_AUTO && path.ends_with(".gguf"));
+  if (!gguf && (o.flags & PUNA_QUANTIZE_PACK) != 0)
+    fail(Code::argument, path + ": only a GGUF can hold packed rows, and safetensors was asked for");
   return gguf ? puna::gguf_sink(path) : puna::hf_sink(path, o.shard_bytes);
 }
 

@@ -8,13 +8,15 @@
 namespace cli {
 namespace {
 
+constexpr const char* pack_help = "lay quantized rows as this machine's kernels want them: mapped and used at once next time";
+
 struct Request {
   Options options;
   std::string in, out;
   std::optional<std::string> type, imatrix, format;
   std::vector<std::string> overrides;
   std::uint64_t shard_bytes = 0;
-  bool pure = false, requantize = false;
+  bool pure = false, requantize = false, pack = false;
 };
 
 std::int32_t format_of(const std::optional<std::string>& name) {
@@ -45,7 +47,7 @@ int write(const Request& r) {
   const puna::Source imatrix(r.imatrix ? r.imatrix->c_str() : "");
   std::vector<const char*> overrides;
   for (const std::string& text : r.overrides) overrides.push_back(text.c_str());
-  o.flags = (r.pure ? PUNA_QUANTIZE_PURE : 0u) | (r.requantize ? PUNA_QUANTIZE_REQUANTIZE : 0u);
+  o.flags = (r.pure ? PUNA_QUANTIZE_PURE : 0u) | (r.requantize ? PUNA_QUANTIZE_REQUANTIZE : 0u) | (r.pack ? PUNA_QUANTIZE_PACK : 0u);
   o.format = format_of(r.format);
   o.type = r.type ? r.type->c_str() : nullptr;
   o.imatrix = r.imatrix ? &imatrix : nullptr;
@@ -86,6 +88,7 @@ int run_quantize(const Arguments& arguments) {
   line.texts("--override", r.overrides, "PATTERN=TYPE",
              "another type for tensors whose name matches, '*' for anything");
   line.flag("--requantize", r.requantize, "allow a source that is quantized already; quality is lost twice");
+  line.flag("--pack", r.pack, pack_help);
   add_common(line, r);
   if (!line.parse(arguments)) return exit_ok;
   if (!r.type) throw Usage("--type is needed, such as --type q4_k_m");
@@ -100,8 +103,10 @@ int run_convert(const Arguments& arguments) {
       "Writes a model in another container: GGUF, or a Hugging Face folder of safetensors. Every tensor keeps\n"
       "its type unless --dtype names another; the values of f32, f16 and bf16 stay bit for bit.",
       "  puna convert llama-folder llama.gguf\n"
+      "  puna convert llama-q4.gguf llama-q4-here.gguf --pack\n"
       "  puna convert llama.gguf llama-folder --format safetensors --dtype f16");
   line.text("--dtype", r.type, "TYPE", "f32, f16 or bf16 for matrices");
+  line.flag("--pack", r.pack, pack_help);
   add_common(line, r);
   if (!line.parse(arguments)) return exit_ok;
   r.options = line.options();

@@ -69,13 +69,17 @@ WeightPlan plan_weights(const WeightSource& source, const Config& config, bool c
       fail(Code::unsupported, source.name() + ": norm " + found->name + " is of type " + std::string(type.name));
     WeightPlan::Item item{part, layer, found, false, is_norm(part) ? DType::f32 : found->type, 0, 0};
     item.bytes = size_product(row_bytes(item.type, found->columns), found->rows);
-    // An embedding of its own is only looked up, row by row.
-    if (pack && type.quantized() && (part != Part::token_embedding || tied)) {
-      item.pack = pack;
-      item.bytes = packed_bytes(item.type, found->rows, found->columns, pack);
+    if (found->pack && found->pack != machine_kernels().pack_rows)
+      fail(Code::unsupported, source.name() + ": tensor " + found->name + " is packed for kernels of " + std::to_string(found->pack) +
+                                  " rows, this machine's take " + std::to_string(machine_kernels().pack_rows) +
+                                  "; load the file that it was made of, or pack that here");
+    if (packs(part, item.type, pack, tied) || found->pack) {
+      item.pack = found->pack ? found->pack : pack;
+      item.bytes = packed_bytes(item.type, found->rows, found->columns, item.pack);
     }
+    const bool laid_anew = item.pack != found->pack;
     // A norm is used as float[]: in place only when it is f32 and aligned.
-    const std::byte* place = copy_all || item.pack ? nullptr : source.borrow(part, layer);
+    const std::byte* place = copy_all || laid_anew ? nullptr : source.borrow(part, layer);
     item.in_place = place && (!is_norm(part) || (found->type == DType::f32 && reinterpret_cast<std::uintptr_t>(place) % 4 == 0));
     plan.parameters += found->rows * found->columns;
     plan.weight_bytes += item.bytes;
@@ -207,7 +211,7 @@ void ModelLoader::load_some(const Deadline& deadline, const CancelToken* cancel)
   }
   const WeightPlan::Item& item = plan_.items[item_];
   if (item_row_ == 0 && item_tile_ == 0) begin_item();
-  if (item.pack) return pack_some(deadline, cancel);
+  if (item.pack != item.info->pack) return pack_some(deadline, cancel);
   const std::uint64_t stored_row = row_bytes(item.info->type, item.info->columns);
   if (item.in_place) {
     item_row_ = item.info->rows;

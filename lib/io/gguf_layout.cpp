@@ -213,6 +213,10 @@ GgufEntries gguf_entries(const ModelDescription& model) {
   }
   if (model.quantized) out.set_u32("general.quantization_version", 2);
   out.set_u32("general.file_type", model.file_type);
+  if (model.pack != 0) {  // a name of its own: other programs must not take such rows for ordinary ones
+    out.set_text("general.architecture", packed_architecture);
+    out.set_u32(packed_rows_key, model.pack);
+  }
   for (const MetadataEntry& entry : model.extra) out.set_text(entry.key, entry.value);
   return out;
 }

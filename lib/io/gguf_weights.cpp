@@ -46,6 +46,7 @@ class GgufWeights final : public WeightSource {
     read_hyperparameters();
     read_rope_scaling();
     index_parts();
+    mark_packed();
     settle_vocab();
     check_rope_factors();
   }
@@ -99,16 +100,38 @@ class GgufWeights final : public WeightSource {
  private:
   static constexpr std::size_t none = std::numeric_limits<std::size_t>::max();
 
-  void refuse_other_kinds() const {
+  void refuse_other_kinds() {
     if (const auto type = g_.text("general.type"); type && *type != "model")
       g_.unsupported("general.type", quoted(*type) + " is no model");
     const auto architecture = g_.text("general.architecture");
     if (!architecture) g_.refuse("general.architecture", "is missing");
-    if (*architecture != "llama") g_.unsupported("general.architecture", quoted(*architecture) + " is not \"llama\"");
+    if (*architecture == packed_architecture)
+      read_pack();
+    else if (*architecture != "llama")
+      g_.unsupported("general.architecture", quoted(*architecture) + " is not \"llama\"");
     if (const auto parts = g_.whole("split.count"); parts && *parts > 1)
       g_.unsupported("split.count", "one of " + std::to_string(*parts) + " parts; merge them into one file first");
     if (const auto experts = g_.whole("llama.expert_count"); experts && *experts > 0)
       g_.unsupported("llama.expert_count", std::to_string(*experts) + " experts; Llama 2 has none");
+  }
+
+  void read_pack() {
+    const std::uint64_t rows = need(packed_rows_key);
+    if (rows != 4 && rows != 8 && rows != 16) g_.unsupported(packed_rows_key, std::to_string(rows) + " is not 4, 8 or 16");
+    pack_ = static_cast<std::uint32_t>(rows);
+  }
+
+  // Which matrices of a packed file are: those that a model packs, where whole groups of rows make them up.
+  void mark_packed() {
+    if (pack_ == 0) return;
+    const bool tied = !find(Part::token_embedding, 0) || !find(Part::output, 0);
+    const auto mark = [&](Part part, std::uint32_t layer) {
+      const std::size_t i = slot(part, layer);
+      if (i != none && packs(part, infos_[i].type, pack_, tied) && infos_[i].rows % pack_ == 0) infos_[i].pack = pack_;
+    };
+    for (int p = 0; p < part_count; ++p)
+      for (std::uint32_t layer = 0; layer < (part_is_per_layer(static_cast<Part>(p)) ? layers_.size() : 1); ++layer)
+        mark(static_cast<Part>(p), layer);
   }
 
   std::uint64_t need(std::string_view key, std::optional<std::uint64_t> value) const {
@@ -288,6 +311,7 @@ class GgufWeights final : public WeightSource {
   Gguf g_;
   Hyperparameters h_;
   std::vector<WeightInfo> infos_;  // one per tensor, filled for those that are ours
+  std::uint32_t pack_ = 0;  // rows side by side in a packed file
   std::array<std::size_t, part_count> once_{};
   std::vector<std::array<std::size_t, layer_parts>> layers_;
 };

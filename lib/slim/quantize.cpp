@@ -5,6 +5,7 @@
 
 #include "puna/io/gguf.hpp"
 #include "puna/tensor/codec.hpp"
+#include "puna/tensor/pack.hpp"
 #include "puna/text/spm_model.hpp"
 
 namespace puna {
@@ -13,8 +14,9 @@ namespace {
 constexpr std::uint64_t chunk_bytes = 16 << 20;  // of f32: large enough to share out, small enough for any machine
 constexpr std::uint32_t max_rows = 4096;
 
+// Whole groups of packed rows, whatever the kernels.
 std::uint32_t rows_of_chunk(const WeightInfo& info) {
-  return static_cast<std::uint32_t>(std::clamp<std::uint64_t>(chunk_bytes / (info.columns * 4), 1, max_rows));
+  return static_cast<std::uint32_t>(std::clamp<std::uint64_t>(chunk_bytes / (info.columns * 4) / 16 * 16, 16, max_rows));
 }
 
 bool all_finite(const float* x, std::size_t n) {
@@ -33,6 +35,8 @@ void check_tensor(const WeightSource& source, const ChosenTensor& t, const Quant
   const std::string tensor = source.name() + ": tensor " + t.info->name;
   if (t.info->columns == 0 || t.info->columns % from.block != 0)
     fail(Code::format, tensor + " has rows of " + std::to_string(t.info->columns) + ", no multiple of " + std::string(from.name) + "'s block");
+  if (t.info->pack)
+    fail(Code::unsupported, tensor + " is packed for this library's kernels; give the file that was packed");
   const bool from_blocks = from.quantized() && t.info->type != DType::q8_f32;
   if (from_blocks && info(t.type).quantized() && t.type != t.info->type && !options.requantize)
     fail(Code::argument, tensor + " is " + std::string(from.name) + " already; making it " + std::string(info(t.type).name) +
@@ -64,11 +68,13 @@ QuantizePlan plan_quantize(const WeightSource& source, const QuantizeOptions& op
     plan.quantized |= info(t.type).quantized();
     plan.parameters += t.info->rows * t.info->columns;
     plan.output_bytes += size_product(row_bytes(t.type, t.info->columns), t.info->rows);
+    if (options.pack) plan.pack_bytes = std::max(plan.pack_bytes, options.pack * row_bytes(t.type, t.info->columns));
     plan.columns = std::max(plan.columns, t.info->columns);
     plan.in_bytes = std::max(plan.in_bytes, rows * row_bytes(t.info->type, t.info->columns));
     plan.out_bytes = std::max(plan.out_bytes, rows * row_bytes(t.type, t.info->columns));
   }
-  plan.buffer_bytes = plan.in_bytes + 2 * plan.out_bytes + plan.columns * workers * sizeof(float);
+  plan.tied = !source.find(Part::token_embedding, 0) || !source.find(Part::output, 0);
+  plan.buffer_bytes = plan.in_bytes + 2 * plan.out_bytes + plan.pack_bytes + plan.columns * workers * sizeof(float);
   return plan;
 }
 
@@ -87,6 +93,7 @@ void describe_output(const WeightSource& source, const QuantizePlan& plan, const
   model.gguf = source.gguf();
   model.file_type = file_type(source, plan, options);
   model.quantized = plan.quantized || options.mix != nullptr;  // llama.cpp marks every output of its quantizer
+  model.pack = options.pack;
   for (const ChosenTensor& t : plan.tensors) out.tensors.push_back({t.part, t.layer, t.type, t.info->rows, t.info->columns});
 }
 
@@ -99,6 +106,7 @@ Quantizer::Quantizer(RuntimeRef runtime, std::shared_ptr<const WeightSource> sou
   in_buffer_ = Buffer<std::byte>(runtime_->memory, static_cast<std::size_t>(plan_.in_bytes), "rows to read", Raw{});
   out_buffer_ = Buffer<std::byte>(runtime_->memory, size_product(2, plan_.out_bytes), "rows to write");
   out_ = out_buffer_.data();
+  pack_buffer_ = Buffer<std::byte>(runtime_->memory, static_cast<std::size_t>(plan_.pack_bytes), "rows side by side", Raw{});
   floats_ = Buffer<float>(runtime_->memory, size_product(plan_.columns, options_.threads), "rows as floats", Raw{});
   sink_->begin(output_.model, output_.tensors);
 }
@@ -129,8 +137,23 @@ void Quantizer::tile(std::uint32_t index, std::uint32_t worker) noexcept {
   }
 }
 
+std::uint32_t Quantizer::pack_of(const ChosenTensor& t) const {
+  const bool packed = packs(t.part, t.type, options_.pack, plan_.tied) && t.info->rows % options_.pack == 0;
+  return packed ? options_.pack : 0;
+}
+
 void Quantizer::write_ready() {
-  if (!ready_.empty()) sink_->write(ready_.data(), ready_.size());
+  if (ready_.empty()) return;
+  if (const std::uint32_t pack = pack_of(*ready_tensor_)) {
+    const auto columns = static_cast<std::size_t>(ready_tensor_->info->columns);
+    const auto row = static_cast<std::size_t>(row_bytes(ready_tensor_->type, columns)), group = row * pack;
+    for (std::size_t at = 0; at < ready_.size(); at += group) {
+      pack_group(ready_tensor_->type, ready_.data() + at, row, pack, columns, pack, pack_buffer_.data());
+      sink_->write(pack_buffer_.data(), group);
+    }
+  } else {
+    sink_->write(ready_.data(), ready_.size());
+  }
   ready_ = {};
 }
 
@@ -164,6 +187,7 @@ void Quantizer::end_chunk() {
     fail(Code::format, source_->name() + ": tensor " + t.info->name + " has a NaN or an infinity in row " + std::to_string(bad - 1));
   const std::size_t bytes = size_product(row_bytes(t.type, t.info->columns), rows_);
   ready_ = {out_, bytes};
+  ready_tensor_ = &t;
   out_ = out_buffer_.data() + (out_ == out_buffer_.data() ? plan_.out_bytes : 0);
   done_ += bytes;
   row_ += rows_;

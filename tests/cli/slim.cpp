@@ -163,6 +163,58 @@ TEST_CASE("convert: a quantized GGUF keeps its blocks, or becomes floats of the 
   CHECK_FALSE(fs::exists(folder / "no"));
 }
 
+TEST_CASE("convert --pack: no byte larger but the header's, mapped as it is, the same logits; foreign kernels and tools refuse it") {
+  const TempDir folder;
+  for (const char* type : {"q4_0", "q6_k", "q4_k_m"}) {
+    CAPTURE(type);
+    const fs::path plain = folder / "plain.gguf", packed = folder / "packed.gguf";
+    quantize(fixture(tiny_model), plain, {"--type", type, "--override", "blk.1.attn_q.weight=f16"});
+    convert(plain, packed, {"--pack"});
+    CHECK(fs::file_size(packed) < fs::file_size(plain) + 256);
+    CHECK(read_file(packed) != read_file(plain));
+    const auto logits = [&](const fs::path& model) {
+      const fs::path out = folder / "logits.npy";
+      REQUIRE(run({"logits", "-m", model.string(), "--ids", "1,5,9,33,2,60,7", "--out", out.string(), "-q"}).code == 0);
+      return read_file(out);
+    };
+    CHECK(logits(packed) == logits(plain));
+    const auto copied = [&](const fs::path& model) {
+      return run({"plan", "-m", model.string(), "--json"}).json()["copied_bytes"].get<std::int64_t>();
+    };
+    CHECK(copied(packed) == 0);  // mapped, where the plain one is copied into groups
+    CHECK(copied(plain) > 100'000);
+    // What is packed cannot be packed or quantized again, nor read as ordinary rows.
+    const Ran again = run({"convert", packed.string(), (folder / "again.gguf").string()});
+    CHECK(again.code == 1);
+    CHECK(again.err.find("packed.gguf: tensor ") != std::string::npos);
+    CHECK(again.err.find("is packed for this library's kernels") != std::string::npos);
+    CHECK_FALSE(fs::exists(folder / "again.gguf"));
+    const Json seen = run({"inspect", packed.string(), "--json"}).json();
+    CHECK(seen["metadata"]["general.architecture"] == "puna-packed-llama");
+    // Another machine's rows: the count changed in the file.
+    const auto raw = read_file(packed);
+    std::string bytes(raw.begin(), raw.end());
+    const std::size_t key = bytes.find("puna.pack.rows");
+    REQUIRE(key != std::string::npos);
+    char& rows = bytes[key + 14 + 4];
+    const char own = rows;
+    rows = own == 4 ? 8 : 4;
+    puna_test::write_file(folder / "foreign.gguf", bytes);
+    const Ran foreign = run({"generate", "-m", (folder / "foreign.gguf").string(), "-p", "a", "-n", "1"});
+    CHECK(foreign.code == 1);
+    CHECK(foreign.err.find("foreign.gguf: tensor ") != std::string::npos);
+    CHECK(foreign.err.find("is packed for kernels of " + std::to_string(rows) + " rows, this machine's take " + std::to_string(own)) !=
+          std::string::npos);
+    rows = 7;
+    puna_test::write_file(folder / "odd.gguf", bytes);
+    CHECK(run({"generate", "-m", (folder / "odd.gguf").string(), "-p", "a", "-n", "1"}).err.find("\"puna.pack.rows\": 7 is not 4, 8 or 16") !=
+          std::string::npos);
+  }
+  const Ran no = run({"convert", fixture(tiny_model).string(), (folder / "hf").string(), "--pack"});
+  CHECK(no.code == 1);
+  CHECK(no.err.find("only a GGUF can hold packed rows") != std::string::npos);
+}
+
 TEST_CASE("inspect --diff names what differs") {
   const TempDir folder;
   const fs::path model = fixture(tiny_model), other = folder / "o.gguf";

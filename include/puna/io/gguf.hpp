@@ -18,6 +18,10 @@
 
 namespace puna {
 
+// A packed file (tensor/pack.hpp): general.architecture, and the key with the rows that stand side by side.
+inline constexpr std::string_view packed_architecture = "puna-packed-llama";
+inline constexpr std::string_view packed_rows_key = "puna.pack.rows";
+
 enum class GgufType : std::uint32_t {
   u8 = 0, i8 = 1, u16 = 2, i16 = 3, u32 = 4, i32 = 5, f32 = 6, boolean = 7, string = 8, array = 9, u64 = 10, i64 = 11,
   f64 = 12

@@ -24,6 +24,7 @@ struct ModelDescription {
   const Gguf* gguf = nullptr;              // a GGUF source: its own entries are kept, what is above replaces them
   std::shared_ptr<const File> tokenizer;   // tokenizer.model of the source, copied beside a safetensors file
   std::vector<MetadataEntry> extra;        // text entries to add
+  std::uint32_t pack = 0;                  // quantized matrices come packed for kernels of so many rows
 };
 
 struct SinkTensor {

@@ -49,7 +49,13 @@ struct WeightInfo {
   DType type = DType::f32;
   std::uint64_t rows = 0;     // a vector has one row
   std::uint64_t columns = 0;  // the contiguous, input axis
+  std::uint32_t pack = 0;     // rows that stand side by side, as tensor/pack.hpp lays them; 0: one after the other
 };
+
+// Whether a model for kernels of `pack` rows holds this matrix packed. An embedding of its own is only looked up, row by row.
+constexpr bool packs(Part part, DType type, std::uint32_t pack, bool tied) {
+  return pack != 0 && info(type).quantized() && (part != Part::token_embedding || tied);
+}
 
 // A tokenizer.json merges by the rank of a pair, which sentencepiece's one score per piece cannot always say.
 struct MergeRules {

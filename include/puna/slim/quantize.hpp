@@ -28,6 +28,7 @@ struct QuantizeOptions {
   std::optional<Imatrix> imatrix;
   std::string imatrix_name;  // for messages
   std::uint32_t threads = 0;
+  std::uint32_t pack = 0;  // lay quantized rows side by side, for kernels of so many; 0: no
 };
 
 // What a Quantizer with these options will write and hold, checked.
@@ -36,8 +37,10 @@ struct QuantizePlan {
   std::uint64_t parameters = 0;
   std::uint64_t output_bytes = 0;  // of tensor data
   std::uint64_t in_bytes = 1, out_bytes = 1;  // buffers of a chunk
+  std::uint64_t pack_bytes = 0;               // buffer of a group of packed rows
   std::uint64_t columns = 0;                  // the longest row
   std::uint64_t buffer_bytes = 0;             // all buffers together
+  bool tied = false;                          // embedding and head are one matrix
   bool quantized = false;                     // any tensor ends in a block type
 };
 QuantizePlan plan_quantize(const WeightSource& source, const QuantizeOptions& options, std::uint32_t workers);
@@ -73,6 +76,7 @@ class Quantizer {
   void tile(std::uint32_t index, std::uint32_t worker) noexcept;
   void encode_row_of_chunk(std::uint32_t row, std::uint32_t worker);
   void write_ready();
+  std::uint32_t pack_of(const ChosenTensor& t) const;
   void end_chunk();
 
   RuntimeRef runtime_;
@@ -94,8 +98,9 @@ class Quantizer {
   const float* importance_ = nullptr;
   std::atomic<std::uint64_t> bad_row_{0};  // one more than a row with a NaN or an infinity
   std::span<const std::byte> ready_;  // the chunk before it, encoded: written while this one is encoded
+  const ChosenTensor* ready_tensor_ = nullptr;
   std::exception_ptr write_error_;
-  Buffer<std::byte> in_buffer_, out_buffer_;
+  Buffer<std::byte> in_buffer_, out_buffer_, pack_buffer_;
   Buffer<float> floats_;  // [workers][columns]
 };
 
