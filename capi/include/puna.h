@@ -838,7 +838,7 @@ typedef struct puna_train_options {
   uint32_t rank;             /* LoRA: default 8 */
   double alpha;              /* LoRA: default 16 */
   double dropout;            /* LoRA: default 0 */
-  double learning_rate;      /* 0: 2e-4 for LoRA, 2e-5 for full */
+  double learning_rate;      /* 0: 2e-4 for LoRA, 2e-5 for full, 1e-3 from scratch */
   double final_rate;         /* where linear and cosine end, as a part of learning_rate; default 0 */
   double weight_decay;       /* default 0.01; never of norms */
   double beta1, beta2, epsilon; /* AdamW; default 0.9, 0.999, 1e-8 */
@@ -859,10 +859,12 @@ typedef struct puna_train_options {
   uint32_t reserved;
   puna_train_fn event;       /* after every step */
   void* event_user;
+  uint32_t held_out_permille; /* so many of 1000 rows, the last ones, are only measured; default 0 */
 } puna_train_options;
 #define PUNA_TRAIN_NO_PACKING ((uint32_t)1)      /* one text a row; else texts share rows, blind to each other */
 #define PUNA_TRAIN_NO_SHUFFLE ((uint32_t)2)
 #define PUNA_TRAIN_RANK_STABILIZED ((uint32_t)4) /* LoRA: alpha / sqrt(rank) */
+#define PUNA_TRAIN_FROM_SCRATCH ((uint32_t)8)    /* full: the model gives its shape and its words, its weights begin at random */
 PUNA_API void PUNA_CALL puna_train_options_init(puna_train_options* options, size_t size);
 
 /* A run is made, given its rows, and then trained: by puna_trainer_run, or by a job in steps of an app's own length. */
@@ -904,6 +906,33 @@ PUNA_API int32_t PUNA_CALL puna_trainer_save(puna_trainer* trainer, const char* 
 /* The state after the last whole step: the same model, rows and options go on from there to the same bits. */
 PUNA_API int32_t PUNA_CALL puna_trainer_save_state(puna_trainer* trainer, const char* path, puna_error* error);
 PUNA_API int32_t PUNA_CALL puna_trainer_restore(puna_trainer* trainer, const char* path, puna_error* error);
+
+/* What a run needs, from the model's header alone. */
+typedef struct puna_train_plan {
+  uint32_t struct_size;
+  int32_t fits;              /* 1: memory_bytes is within the budget, or there is none */
+  uint64_t memory_bytes;     /* at most, all of the next four */
+  uint64_t mapped_bytes;     /* of the weights, where the file is mapped; the rest goes through the runtime's allocator */
+  uint64_t copied_bytes;     /* of the weights */
+  uint64_t state_bytes;      /* what is trained, its gradients and its moments */
+  uint64_t workspace_bytes;  /* rows in a pass; or on their way to the file */
+  uint64_t disk_bytes;       /* of a checkpoint */
+  uint64_t parameters;       /* that are trained */
+  uint64_t steps;            /* 0: as many as the rows say, and nothing was said of rows */
+  double seconds_per_step;   /* of full rows, 0: not measured, there is not memory enough */
+  double seconds;            /* of the run, without measuring held-out rows; 0: not known */
+  /* Where it does not fit: settings that do, as in puna_train_options; 0 each, where none was found. Smaller passes with more of
+   * them a step, then shorter rows, then an adapter for the whole model, then a smaller rank. */
+  uint64_t fit_memory_bytes;
+  int32_t fit_method;
+  uint32_t fit_batch, fit_accumulate, fit_length, fit_rank;
+  uint32_t reserved;
+} puna_train_plan;
+/* budget: bytes, 0 for none. tokens: of the rows, 0 where they are not known. Times are measured: a few layers of the model's shape are
+ * trained for some seconds with the runtime's threads and memory (NULL: one thread per core), so others on the machine take their share. */
+PUNA_API int32_t PUNA_CALL puna_plan_train(puna_runtime* runtime, const puna_source* source, const puna_model_options* model_options,
+                                           const puna_train_options* options, uint64_t budget, uint64_t tokens, puna_train_plan* out,
+                                           size_t size, puna_error* error);
 
 /* ---- 12 adapters -------------------------------------------------------------------------------------------------- */
 

@@ -149,7 +149,10 @@ PUNA_AT(puna_train_options, clip, 80, 80);
 PUNA_AT(puna_train_options, seed, 120, 120);
 PUNA_AT(puna_train_options, checkpoint, 136, 136);
 PUNA_AT(puna_train_options, event, 152, 148);
+PUNA_AT(puna_train_options, held_out_permille, 168, 156);
 PUNA_AT(puna_train_info, rows, 24, 24);
+PUNA_AT(puna_train_plan, seconds, 80, 80);
+PUNA_SIZE(puna_train_plan, 120, 120);
 PUNA_SIZE(puna_train_info, 80, 80);
 
 // The core's codes are the ABI's.

@@ -148,6 +148,11 @@ puna_model_info model_info(const puna::Config& c) {
 
 }  // namespace
 
+puna::WeightPlan puna::capi::plan_model(const WeightSource& weights, const Config& config, const puna_model_options* options) {
+  const auto o = read_options(options, model_defaults(), "model_options");
+  return plan_weights(weights, config, (o.flags & PUNA_MODEL_COPY) != 0, (o.flags & PUNA_MODEL_AS_STORED) ? 0 : machine_kernels().pack_rows);
+}
+
 extern "C" {
 
 void PUNA_CALL puna_source_init(puna_source* source, size_t size) { capi::init_options(source, size, capi::path_source(nullptr)); }
@@ -226,11 +231,9 @@ int32_t PUNA_CALL puna_plan_generate(const puna_source* source, const puna_model
                                      puna_error* error) {
   return capi::entry(error, [&] {
     const puna_source s = capi::read_source(source);
-    const auto o = capi::read_options(model_options, model_defaults(), "model_options");
     const auto weights = capi::open_weights_of(s);
     const puna::Config config = puna::make_config(weights->hyperparameters(), weights->name());
-    const puna::WeightPlan held = puna::plan_weights(*weights, config, (o.flags & PUNA_MODEL_COPY) != 0,
-                                                     (o.flags & PUNA_MODEL_AS_STORED) ? 0 : puna::machine_kernels().pack_rows);
+    const puna::WeightPlan held = capi::plan_model(*weights, config, model_options);
     const auto session = puna::plan_session(config, held.quantized, capi::session_options(session_options),
                                             puna::default_threads());
     puna_plan plan{};

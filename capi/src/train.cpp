@@ -5,9 +5,12 @@
 #include "handles.hpp"
 #include "job.hpp"
 #include "puna/train/data.hpp"
+#include "puna/slim/quantize.hpp"
+#include "puna/train/plan.hpp"
 #include "puna/train/save.hpp"
 #include "puna/train/trainer.hpp"
 #include "quantize.hpp"
+#include "source.hpp"
 
 using puna::Code;
 using puna::fail;
@@ -23,12 +26,15 @@ struct TrainerBox {
   puna_train_fn event = nullptr;
   void* event_user = nullptr;
   Examples rows, held_out;
+  std::uint32_t held_out_permille = 0;
   std::unique_ptr<Trainer> trainer;  // once the rows are complete
   std::atomic<bool> busy{false};
 
   Trainer& ready() {
     if (trainer) return *trainer;
-    trainer = std::make_unique<Trainer>(model, options, rows, held_out);  // copies: a refusal leaves the rows to be mended
+    Examples train = rows, measure = held_out;  // copies: a refusal leaves the rows to be mended
+    split(train, measure);
+    trainer = std::make_unique<Trainer>(model, options, std::move(train), std::move(measure));
     rows.clear(), held_out.clear();
     if (!checkpoint.empty()) trainer->keep_state(checkpoint, checkpoint_every ? checkpoint_every : std::numeric_limits<std::uint32_t>::max());
     trainer->on_event = [this](const TrainEvent& e) -> std::int32_t {
@@ -42,6 +48,15 @@ struct TrainerBox {
       return event(event_user, &told);
     };
     return *trainer;
+  }
+
+  void split(Examples& train, Examples& measure) const {
+    const std::size_t n = train.size() * held_out_permille / 1000;
+    if (held_out_permille && (n == 0 || n == train.size()))
+      fail(Code::argument, "options.held_out_permille is " + std::to_string(held_out_permille) + ", of " + std::to_string(train.size()) +
+                               " rows none would be " + (n ? "left" : "held out"));
+    std::move(train.end() - static_cast<std::ptrdiff_t>(n), train.end(), std::back_inserter(measure));
+    train.resize(train.size() - n);
   }
 };
 
@@ -65,7 +80,7 @@ puna_train_options train_defaults() {
 }
 
 puna::TrainOptions core_options(const puna_train_options& o, const puna::Config& config) {
-  if (o.flags & ~(PUNA_TRAIN_NO_PACKING | PUNA_TRAIN_NO_SHUFFLE | PUNA_TRAIN_RANK_STABILIZED))
+  if (o.flags & ~(PUNA_TRAIN_NO_PACKING | PUNA_TRAIN_NO_SHUFFLE | PUNA_TRAIN_RANK_STABILIZED | PUNA_TRAIN_FROM_SCRATCH))
     fail(Code::unsupported, "options.flags is " + std::to_string(o.flags) + ", with bits that this library does not know");
   if (o.method < PUNA_TRAIN_LORA || o.method > PUNA_TRAIN_FULL)
     fail(Code::argument, "options.method is " + std::to_string(o.method) + ", not a PUNA_TRAIN_ value");
@@ -77,6 +92,7 @@ puna::TrainOptions core_options(const puna_train_options& o, const puna::Config&
   t.schedule = static_cast<puna::LearningSchedule>(o.schedule);
   t.targets = o.targets, t.rank = o.rank, t.alpha = o.alpha, t.dropout = o.dropout;
   t.rank_stabilized = (o.flags & PUNA_TRAIN_RANK_STABILIZED) != 0;
+  t.fresh = (o.flags & PUNA_TRAIN_FROM_SCRATCH) != 0;
   t.pack = (o.flags & PUNA_TRAIN_NO_PACKING) == 0, t.shuffle = (o.flags & PUNA_TRAIN_NO_SHUFFLE) == 0;
   t.learning_rate = o.learning_rate, t.final_rate = o.final_rate, t.weight_decay = o.weight_decay;
   t.beta1 = o.beta1, t.beta2 = o.beta2, t.epsilon = o.epsilon, t.clip = o.clip;
@@ -129,6 +145,24 @@ std::int32_t with_trainer(puna_trainer* trainer, puna_error* error, F&& body) {
   });
 }
 
+// A model whose every tensor is f32 rows, as a full run writes it: for its plan.
+class Floats final : public puna::ChangedSource {
+ public:
+  explicit Floats(std::shared_ptr<const puna::WeightSource> base, std::uint32_t layers) : ChangedSource(std::move(base)) {
+    for (int i = 0; i < puna::part_count; ++i)
+      for (std::uint32_t layer = 0; layer < (puna::part_is_per_layer(static_cast<puna::Part>(i)) ? layers : 1); ++layer)
+        if (base_->find(static_cast<puna::Part>(i), layer)) change(static_cast<puna::Part>(i), layer);
+  }
+
+ private:
+  void rows(puna::Part, std::uint32_t, std::uint64_t, std::uint64_t, float*) const override {}
+};
+
+std::uint64_t save_bytes(const std::shared_ptr<const puna::WeightSource>& source, const puna::Config& config, const puna::TrainOptions& o) {
+  if (o.method != puna::TrainMethod::full) return 0;
+  return puna::plan_quantize(Floats(source, config.N), {}, o.threads).buffer_bytes;
+}
+
 puna::Examples& rows_of(capi::TrainerBox& box, std::int32_t held_out) {
   if (box.trainer) fail(Code::state, "the rows are complete: the run has begun");
   if (held_out != 0 && held_out != 1) fail(Code::argument, "held_out is " + std::to_string(held_out) + ", neither 0 nor 1");
@@ -155,6 +189,8 @@ int32_t PUNA_CALL puna_trainer_create(puna_trainer** out, const puna_model* mode
     box->options = core_options(o, box->model->config());
     if (o.checkpoint) box->checkpoint = o.checkpoint;
     box->checkpoint_every = o.checkpoint_every;
+    if (o.held_out_permille > 999) fail(Code::argument, "options.held_out_permille is " + std::to_string(o.held_out_permille) + ", more than 999");
+    box->held_out_permille = o.held_out_permille;
     box->event = o.event, box->event_user = o.event_user;
     *out = new puna_trainer{std::move(box)};
   });
@@ -270,6 +306,38 @@ int32_t PUNA_CALL puna_trainer_save_state(puna_trainer* trainer, const char* pat
 
 int32_t PUNA_CALL puna_trainer_restore(puna_trainer* trainer, const char* path, puna_error* error) {
   return with_trainer(trainer, error, [&](capi::TrainerBox& box) { box.ready().restore(&capi::required(path, "path")); });
+}
+
+int32_t PUNA_CALL puna_plan_train(puna_runtime* runtime, const puna_source* source, const puna_model_options* model_options,
+                                  const puna_train_options* options, uint64_t budget, uint64_t tokens, puna_train_plan* out, size_t size,
+                                  puna_error* error) {
+  return capi::entry(error, [&] {
+    const std::shared_ptr<const puna::WeightSource> weights = capi::open_weights_of(capi::read_source(source));
+    const puna::Config config = puna::make_config(weights->hyperparameters(), weights->name());
+    const puna::WeightPlan held = capi::plan_model(*weights, config, model_options);
+    const puna::RuntimeRef ref = runtime ? runtime->ref : std::make_shared<puna::Runtime>();
+    puna::TrainOptions o = puna::settled(core_options(capi::read_options(options, train_defaults(), "options"), config), config, ref->tasks.width());
+    puna::TrainForecast f = puna::forecast_training(config, held, o);
+    f.save_bytes = save_bytes(weights, config, o);
+    puna_train_plan plan{};
+    plan.memory_bytes = f.memory(), plan.mapped_bytes = f.mapped_bytes, plan.copied_bytes = f.copied_bytes;
+    plan.state_bytes = f.state_bytes, plan.workspace_bytes = f.workspace_bytes + f.save_bytes, plan.disk_bytes = f.checkpoint_bytes;
+    plan.parameters = f.parameters;
+    plan.fits = budget == 0 || f.memory() <= budget;
+    const std::uint64_t step = std::uint64_t{o.length} * o.batch * o.accumulate;
+    plan.steps = o.steps ? o.steps : (tokens + step - 1) / step * o.epochs;
+    if (const puna::TrainPace pace = plan.fits ? puna::measure_training(ref, config, held, o) : puna::TrainPace{}; pace.pass > 0) {
+      plan.seconds_per_step = o.accumulate * pace.pass + pace.update;
+      const double part = !o.steps && tokens ? static_cast<double>(tokens) * o.epochs / static_cast<double>(plan.steps * step) : 1;  // full rows
+      plan.seconds = static_cast<double>(plan.steps) * (o.accumulate * pace.pass * part + pace.update);
+    }
+    if (puna::TrainOptions fit = o; !plan.fits && puna::fit_training(config, held, f.save_bytes, budget, fit)) {
+      plan.fit_memory_bytes = puna::forecast_training(config, held, fit).memory() + (fit.method == o.method ? f.save_bytes : 0);
+      plan.fit_method = static_cast<std::int32_t>(fit.method);
+      plan.fit_batch = fit.batch, plan.fit_accumulate = fit.accumulate, plan.fit_length = fit.length, plan.fit_rank = fit.rank;
+    }
+    capi::write_output(out, size, plan, "out");
+  });
 }
 
 }  // extern "C"

@@ -35,6 +35,7 @@ int run_logits(const Arguments& arguments);
 int run_perplexity(const Arguments& arguments);
 int run_inspect(const Arguments& arguments);
 int run_plan(const Arguments& arguments);
+int run_plan_train(const Arguments& arguments);
 int run_bench(const Arguments& arguments);
 int run_version(const Arguments& arguments);
 int run_quantize(const Arguments& arguments);

@@ -19,19 +19,23 @@ Json known(double value, const puna_plan& plan) { return plan.decode_tokens_per_
 }  // namespace
 
 int run_plan(const Arguments& arguments) {
+  for (std::size_t i = 0; i < arguments.size(); ++i)
+    if (arguments[i] == "--task=train" || (arguments[i] == "--task" && i + 1 < arguments.size() && arguments[i + 1] == "train"))
+      return run_plan_train(arguments);
   CommandLine line("plan", "Memory, disk and time that a task will need, told from the header before anything is allocated.",
                    "  puna plan -m llama.gguf --task generate --context 4096\n"
                    "  puna plan --synthetic 7b --type q4_0\n"
-                   "  puna plan -m llama-f16.gguf --task quantize --type q4_k_m");
+                   "  puna plan -m llama-f16.gguf --task quantize --type q4_k_m\n"
+                   "  puna plan --task train -m llama.gguf --data rows.jsonl");
   std::string task = "generate";
-  line.text("--task", task, "TASK", "generate (default), or quantize: to --type, without running it");
+  line.text("--task", task, "TASK", "generate (default); quantize: to --type, without running it; train: see --task train --help");
   line.add_model();
   line.add_synthetic();
   line.add_cache();
   line.add_output();
   if (!line.parse(arguments)) return exit_ok;
   if (task != "generate" && task != "quantize")
-    throw Usage("--task: '" + printable(task, 60) + "' is neither generate nor quantize");
+    throw Usage("--task: '" + printable(task, 60) + "' is none of generate, quantize, train");
 
   ModelFiles files(line.options());
   const puna::SessionOptions session = session_options(line.options());

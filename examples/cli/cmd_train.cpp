@@ -13,13 +13,14 @@ namespace {
 
 struct Request {
   Options options;
-  std::string data, out, held_out, method = "lora", schedule = "cosine", targets = "all";
-  std::optional<std::string> type, chat;
+  std::string data, out, held_out, shape, schedule = "cosine", targets = "all";
+  std::optional<std::string> type, chat, method;
+  std::uint32_t held_out_permille = 0;
   std::optional<std::uint32_t> rank, epochs, steps, batch, accumulate, length, warmup, evaluate_every;
   std::uint32_t checkpoint_every = 50;
   std::optional<double> alpha, dropout, rate, decay, clip;
   std::uint64_t seed = 0;
-  bool no_pack = false, no_shuffle = false, rslora = false, fresh = false;
+  bool no_pack = false, no_shuffle = false, rslora = false, fresh = false, scratch = false;
 };
 
 std::uint32_t parse_targets(const std::string& text) {
@@ -115,7 +116,7 @@ bool exists(const std::string& name) { return std::filesystem::exists(utf8_path(
 puna_train_options train_options(const Request& r, Report& report, const std::string& checkpoint) {
   puna_train_options o;
   puna_train_options_init(&o, sizeof o);
-  o.method = choose("--method", r.method, std::vector<std::pair<const char*, std::int32_t>>{{"lora", PUNA_TRAIN_LORA}, {"full", PUNA_TRAIN_FULL}});
+  o.method = choose("--method", r.method ? *r.method : r.scratch ? "full" : "lora", std::vector<std::pair<const char*, std::int32_t>>{{"lora", PUNA_TRAIN_LORA}, {"full", PUNA_TRAIN_FULL}});
   o.schedule = choose("--schedule", r.schedule,
                       std::vector<std::pair<const char*, std::int32_t>>{
                           {"constant", PUNA_SCHEDULE_CONSTANT}, {"linear", PUNA_SCHEDULE_LINEAR}, {"cosine", PUNA_SCHEDULE_COSINE}});
@@ -128,7 +129,9 @@ puna_train_options train_options(const Request& r, Report& report, const std::st
   put(o.accumulate, r.accumulate), put(o.length, r.length), put(o.evaluate_every, r.evaluate_every);
   o.seed = r.seed;
   o.threads = static_cast<std::int32_t>(r.options.threads);
-  o.flags = (r.no_pack ? PUNA_TRAIN_NO_PACKING : 0u) | (r.no_shuffle ? PUNA_TRAIN_NO_SHUFFLE : 0u) | (r.rslora ? PUNA_TRAIN_RANK_STABILIZED : 0u);
+  o.flags = (r.no_pack ? PUNA_TRAIN_NO_PACKING : 0u) | (r.no_shuffle ? PUNA_TRAIN_NO_SHUFFLE : 0u) | (r.rslora ? PUNA_TRAIN_RANK_STABILIZED : 0u) |
+            (r.scratch ? PUNA_TRAIN_FROM_SCRATCH : 0u);
+  o.held_out_permille = r.held_out_permille;
   o.checkpoint = checkpoint.c_str(), o.checkpoint_every = r.checkpoint_every;
   o.event = Report::event, o.event_user = &report;
   return o;
@@ -202,22 +205,31 @@ int train(const Request& r) {
   return exit_ok;
 }
 
+// --from-scratch and --held-out as they were meant.
+void settle_source(Request& r) {
+  r.scratch = !r.shape.empty();
+  if (r.scratch && r.shape != "same") {
+    if (!r.options.model.empty()) throw Usage("--from-scratch: a shape needs no -m; with -m say --from-scratch same");
+    if (r.options.tokenizer.empty()) throw Usage("--from-scratch: a shape needs --tokenizer FILE, where the words are");
+    r.options.synthetic = r.shape, r.options.type = "f32";
+  }
+  if (r.held_out.size() < 2 || r.held_out.back() != '%') return;
+  const double percent = parse_real("--held-out", r.held_out.substr(0, r.held_out.size() - 1), 0.1, 99.9);
+  r.held_out_permille = static_cast<std::uint32_t>(std::lround(percent * 10));
+  r.held_out.clear();
+}
+
 }  // namespace
 
-int run_train(const Arguments& arguments) {
-  Request r;
-  CommandLine line("train",
-                   "Tunes a model on your own texts: --method lora leaves a small PEFT adapter beside the model, full a whole\n"
-                   "model. The base may be quantized. Killed or stopped by Ctrl-C, the same command goes on where it was, to the\n"
-                   "same bits. Data: JSON lines, CSV or text; chats, prompts and answers, or texts, recognised by themselves.",
-                   "  puna train -m llama.gguf --data rows.jsonl --out adapter\n"
-                   "  puna train -m llama.gguf --data notes.txt --held-out more.txt --out adapter --rank 16 --epochs 3\n"
-                   "  puna train -m stories.gguf --data rows.jsonl --out tuned.gguf --method full --lr 1e-4");
+namespace {
+
+void add_options(CommandLine& line, Request& r) {
   line.text("--data", r.data, "FILE", "rows to train on");
-  line.text("--held-out", r.held_out, "FILE", "rows that are only measured, before and after");
+  line.text("--held-out", r.held_out, "FILE|N%", "rows that are only measured, before and after; N%: the last of --data");
   line.text("--chat", r.chat, "NAME", "chat template of rows with messages, such as llama-2; default: the model's own");
   line.text("--out", r.out, "PATH", "lora: a new folder; full: a name ending in .gguf, or a new Hugging Face folder");
   line.text("--method", r.method, "METHOD", "lora (default) or full");
+  line.text("--from-scratch", r.shape, "SHAPE|same", "a new model: numbers of a shape, its words from --tokenizer; same: both as in -m");
   line.text("--type", r.type, "TYPE", "full: what is written, such as f16; default f32");
   line.group("LoRA");
   line.integer("--rank", r.rank, 1, 4096, "default 8");
@@ -245,10 +257,103 @@ int run_train(const Arguments& arguments) {
   line.add_model();
   line.add_machine();
   line.add_output();
+}
+
+std::string megabytes(std::uint64_t n) { return fmt::format("{:.{}f} MB", static_cast<double>(n) / 1e6, n < 10'000'000 ? 2 : 0); }
+
+std::string time_text(double seconds) {
+  if (seconds < 120) return fmt::format("{:.3g} s", seconds);
+  return seconds < 7200 ? fmt::format("{:.0f} min", seconds / 60) : fmt::format("{:.1f} h", seconds / 3600);
+}
+
+// The settings that the library found, as options of this command; "" where it found none.
+std::string fit_text(const puna_train_plan& plan) {
+  if (!plan.fit_memory_bytes) return "";
+  return fmt::format("--method {} --batch {} --accumulate {} --length {}{}", plan.fit_method == PUNA_TRAIN_FULL ? "full" : "lora", plan.fit_batch,
+                     plan.fit_accumulate, plan.fit_length, plan.fit_method == PUNA_TRAIN_LORA ? fmt::format(" --rank {}", plan.fit_rank) : "");
+}
+
+std::uint64_t tokens_of(const Request& r) {
+  if (r.data.empty()) return 0;
+  const puna::Tokenizer tokenizer(puna::Source(r.options.tokenizer.empty() ? r.options.model.c_str() : r.options.tokenizer.c_str()));
+  puna_data_options o;
+  puna_data_options_init(&o, sizeof o);
+  o.length = r.length.value_or(512);
+  if (r.chat) o.chat_template = r.chat->c_str();
+  const puna::Data data(tokenizer.get(), puna::Source(r.data.c_str()), o);
+  return puna::fetch<puna_data_info>(puna_data_get_info, data.get()).tokens;
+}
+
+}  // namespace
+
+int run_plan_train(const Arguments& arguments) {
+  Request r;
+  CommandLine line("plan", "Memory and time that training will need, told before it begins, and settings that fit into --memory-limit.",
+                   "  puna plan --task train -m llama.gguf --data rows.jsonl --rank 16\n"
+                   "  puna plan --task train --synthetic 7b:q4_0 --length 1024 --steps 1000 --memory-limit 8G");
+  std::string task;
+  line.text("--task", task, "TASK", "train; `puna plan --help` for the others");
+  add_options(line, r);
+  std::string synthetic;
+  line.group("Model");
+  line.text("--synthetic", synthetic, "SHAPE:TYPE", "a known shape instead of a file: 7b:q4_0, 1.1b:f16, 110m:f32 ...");
+  if (!line.parse(arguments)) return exit_ok;
+  r.options = line.options();
+  if (const std::size_t colon = synthetic.find(':'); !synthetic.empty()) {
+    r.options.synthetic = synthetic.substr(0, colon);
+    if (colon != std::string::npos) r.options.type = synthetic.substr(colon + 1);
+  }
+  settle_source(r);
+  ModelFiles files(r.options);
+  Progress progress(true);
+  Report report(r, progress);
+  const puna_train_options o = train_options(r, report, "");
+  Options machine = r.options;
+  machine.memory_limit = 0;  // it is the plan's budget
+  const puna::Runtime runtime = make_runtime(machine);
+  puna_train_plan plan{};
+  puna::call(puna_plan_train, runtime.get(), &files.model(), &files.model_options(), &o, r.options.memory_limit, tokens_of(r), &plan, sizeof plan);
+  if (r.options.json) {
+    const auto known = [](auto value) { return value > 0 ? Json(value) : Json(nullptr); };
+    write_json({{"memory_bytes", plan.memory_bytes}, {"mapped_bytes", plan.mapped_bytes}, {"copied_bytes", plan.copied_bytes},
+                {"state_bytes", plan.state_bytes}, {"workspace_bytes", plan.workspace_bytes}, {"disk_bytes", plan.disk_bytes},
+                {"parameters", plan.parameters}, {"steps", known(plan.steps)}, {"seconds_per_step", known(plan.seconds_per_step)},
+                {"seconds", known(plan.seconds)}, {"fits", plan.fits != 0},
+                {"fit", plan.fit_memory_bytes ? Json{{"memory_bytes", plan.fit_memory_bytes}, {"options", fit_text(plan)}} : Json(nullptr)}});
+    return plan.fits ? exit_ok : exit_failed;
+  }
+  write_out(fmt::format("memory     {}\n  weights  {} ({} copied, the rest mapped from the file)\n  trained  {} ({} parameters, their gradients and moments)\n"
+                        "  rows     {}\ndisk       {} for a checkpoint\n",
+                        megabytes(plan.memory_bytes), megabytes(plan.mapped_bytes + plan.copied_bytes), megabytes(plan.copied_bytes), megabytes(plan.state_bytes),
+                        plan.parameters, megabytes(plan.workspace_bytes), megabytes(plan.disk_bytes)));
+  if (plan.seconds_per_step > 0)
+    write_out(fmt::format("time       about {} a step of full rows{}\n", time_text(plan.seconds_per_step),
+                          plan.seconds > 0 ? fmt::format(", {} for {} steps", time_text(plan.seconds), plan.steps) : ""));
+  if (!plan.fits) {
+    const std::string fit = fit_text(plan);
+    write_out(fmt::format("too much   {} are allowed: {}\n", megabytes(r.options.memory_limit),
+                          fit.empty() ? "no setting of these targets fits" : fmt::format("{} needs {}", fit, megabytes(plan.fit_memory_bytes))));
+  }
+  return plan.fits ? exit_ok : exit_failed;
+}
+
+int run_train(const Arguments& arguments) {
+  Request r;
+  CommandLine line("train",
+                   "Tunes a model on your own texts: --method lora leaves a small PEFT adapter beside the model, full a whole\n"
+                   "model. The base may be quantized. Killed or stopped by Ctrl-C, the same command goes on where it was, to the\n"
+                   "same bits. Data: JSON lines, CSV or text; chats, prompts and answers, or texts, recognised by themselves.",
+                   "  puna train -m llama.gguf --data rows.jsonl --out adapter\n"
+                   "  puna train -m llama.gguf --data notes.txt --held-out more.txt --out adapter --rank 16 --epochs 3\n"
+                   "  puna train -m stories.gguf --data rows.jsonl --out tuned.gguf --method full --lr 1e-4\n"
+                   "  puna train --from-scratch dim=64,layers=5,heads=8,vocab=512 --tokenizer tok512.bin --data stories.txt\n"
+                   "             --held-out 2% --out new.gguf");
+  add_options(line, r);
   if (!line.parse(arguments)) return exit_ok;
   r.options = line.options();
   if (r.data.empty()) throw Usage("--data is needed");
   if (r.out.empty()) throw Usage("--out is needed");
+  settle_source(r);
   require_model(r.options);
   return train(r);
 }

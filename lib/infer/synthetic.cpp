@@ -1,6 +1,7 @@
 #include "puna/infer/synthetic.hpp"
 
 #include <array>
+#include <charconv>
 #include <cstring>
 
 #include "puna/base/checked.hpp"
@@ -15,6 +16,7 @@ namespace {
 struct Shape {
   const char* name;
   std::uint64_t dim, layers, heads, kv_heads, ffn, vocab, context;
+  bool tied = false;
 };
 
 // Facts: the published config.json and params.json of each family.
@@ -40,7 +42,7 @@ std::array<int, 2> scale_offsets(DType type) {
 
 class Synthetic final : public WeightSource {
  public:
-  Synthetic(const Shape& shape, DType type, std::string spec) : spec_(std::move(spec)) {
+  Synthetic(const Shape& shape, DType type, std::string spec) : spec_(std::move(spec)), tied_(shape.tied) {
     h_.dim = shape.dim, h_.layers = shape.layers, h_.heads = shape.heads, h_.kv_heads = shape.kv_heads;
     h_.ffn_dim = shape.ffn, h_.vocab = shape.vocab, h_.context = shape.context;
     const Config c = make_config(h_, spec_);
@@ -55,7 +57,9 @@ class Synthetic final : public WeightSource {
   std::string format() const override { return "synthetic"; }
   std::string name() const override { return spec_; }
   const Hyperparameters& hyperparameters() const override { return h_; }
-  const WeightInfo* find(Part part, std::uint32_t) const override { return &infos_[static_cast<std::size_t>(part)]; }
+  const WeightInfo* find(Part part, std::uint32_t) const override {
+    return part == Part::output && tied_ ? nullptr : &infos_[static_cast<std::size_t>(part)];
+  }
   const std::byte* borrow(Part, std::uint32_t) const override { return nullptr; }
   void copy(Part part, std::uint32_t layer, std::uint64_t row, std::uint64_t count, std::byte* dst) const override;
   VocabSource vocab() const override { return {}; }
@@ -64,6 +68,7 @@ class Synthetic final : public WeightSource {
 
  private:
   std::string spec_;
+  bool tied_;
   Hyperparameters h_;
   std::array<WeightInfo, part_count> infos_;
 };
@@ -102,16 +107,45 @@ void Synthetic::copy(Part part, std::uint32_t layer, std::uint64_t row, std::uin
       for (std::size_t at = static_cast<std::size_t>(offset); at < bytes; at += block) std::memcpy(dst + at, &scale, 2);
 }
 
+// "dim=64,layers=5,heads=8,vocab=512": kv_heads is heads unless said, ffn Llama's (two thirds of 4 dim, up to a multiple of 32),
+// context 2048, tied 0.
+Shape parse_shape(const std::string& text) {
+  Shape s{"", 0, 0, 0, 0, 0, 0, 2048, false};
+  std::uint64_t tied = 0;
+  const std::pair<std::string_view, std::uint64_t*> fields[] = {{"dim", &s.dim},     {"layers", &s.layers},   {"heads", &s.heads}, {"kv_heads", &s.kv_heads},
+                                                                {"ffn", &s.ffn},     {"vocab", &s.vocab},     {"context", &s.context}, {"tied", &tied}};
+  for (std::size_t at = 0; at <= text.size();) {
+    const std::size_t end = std::min(text.find(',', at), text.size());
+    const std::string_view item = std::string_view(text).substr(at, end - at);
+    const std::size_t equals = item.find('=');
+    std::uint64_t* to = nullptr;
+    for (const auto& [name, place] : fields)
+      if (item.substr(0, equals) == name) to = place;
+    if (!to || equals == std::string_view::npos)
+      fail(Code::argument, "model shape \"" + text + "\": \"" + std::string(item) + "\" is none of dim=, layers=, heads=, kv_heads=, ffn=, vocab=, context=, tied=");
+    const std::string_view number = item.substr(equals + 1);
+    const auto [stop, error] = std::from_chars(number.data(), number.data() + number.size(), *to);
+    if (error != std::errc() || stop != number.data() + number.size() || *to > 0xffffffffu)
+      fail(Code::argument, "model shape \"" + text + "\": \"" + std::string(item) + "\" has no whole number");
+    at = end + 1;
+  }
+  if (s.kv_heads == 0) s.kv_heads = s.heads;
+  if (s.ffn == 0) s.ffn = (s.dim * 8 / 3 + 31) / 32 * 32;
+  s.tied = tied != 0;
+  return s;
+}
+
 }  // namespace
 
 std::unique_ptr<WeightSource> synthetic_weights(const std::string& spec) {
   const std::size_t colon = spec.find(':');
   const std::string name = spec.substr(0, colon);
   const auto type = dtype_from_name(colon == std::string::npos ? "f16" : spec.substr(colon + 1));
+  if (!type || *type == DType::q8_f32) fail(Code::argument, "synthetic model \"" + spec + "\": unknown type");
+  if (name.find('=') != std::string::npos) return std::make_unique<Synthetic>(parse_shape(name), *type, spec);
   std::string known;
   for (const Shape& shape : shapes) {
     if (name == shape.name) {
-      if (!type || *type == DType::q8_f32) fail(Code::argument, "synthetic model \"" + spec + "\": unknown type");
       return std::make_unique<Synthetic>(shape, *type, spec);
     }
     known += std::string(known.empty() ? "" : ", ") + shape.name;

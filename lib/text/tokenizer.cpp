@@ -157,6 +157,12 @@ std::shared_ptr<const Tokenizer> Tokenizer::open(std::shared_ptr<const File> fil
   std::array<unsigned char, 4> head{};
   const auto n = static_cast<std::size_t>(std::min<std::uint64_t>(head.size(), file->size()));
   if (n) file->read(0, head.data(), n);
+  if (n == 4 && std::memcmp(head.data(), "GGUF", 4) == 0) {  // the words of a model
+    const auto weights = open_weights(file);
+    const auto tokenizer = create(weights->vocab(), weights->hyperparameters().vocab);
+    if (!tokenizer) fail(Code::format, file->name() + ": the model comes without a vocabulary");
+    return tokenizer;
+  }
   const auto first = std::find_if(head.begin(), head.begin() + n, [](unsigned char c) {
     return c != ' ' && c != '\n' && c != '\r' && c != '\t';
   });

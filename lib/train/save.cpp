@@ -84,6 +84,14 @@ class TrainedSource final : public ChangedSource {
     for (const Trained& t : trainer.trainable().tensors()) change(t.part, t.layer);
   }
 
+  // Of a shape without a file, the vocabulary that was opened beside it.
+  VocabSource vocab() const override {
+    VocabSource own = base_->vocab();
+    const auto& tokenizer = trainer_.model().tokenizer();
+    if (own.kind == VocabSource::Kind::none && tokenizer) own.kind = VocabSource::Kind::arrays, own.arrays = tokenizer->vocab();
+    return own;
+  }
+
  private:
   void rows(Part part, std::uint32_t layer, std::uint64_t row, std::uint64_t count, float* out) const override {
     for (const Trained& t : trainer_.trainable().tensors())

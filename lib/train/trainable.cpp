@@ -22,8 +22,7 @@ constexpr Target targets[] = {
 };
 
 // Every tensor that the options train, in the order of their slabs.
-std::vector<Trained> choose(const Model& model, const TrainOptions& o) {
-  const Config& c = model.config();
+std::vector<Trained> choose(const Config& c, bool tied, const TrainOptions& o) {
   std::vector<Trained> all;
   std::size_t offset = 0;
   const auto take = [&](Part part, std::uint32_t layer, Trained::Kind kind, std::uint32_t rows, std::uint32_t columns) {
@@ -50,7 +49,7 @@ std::vector<Trained> choose(const Model& model, const TrainOptions& o) {
         if (o.targets & t.bit) pair(t.part, i);
   }
   if (full) whole(Part::output_norm, 0);
-  if (full && !model.tied()) whole(Part::output, 0);
+  if (full && !tied) whole(Part::output, 0);
   if (!full && (o.targets & target_head)) pair(Part::output, 0);
   return all;
 }
@@ -65,7 +64,7 @@ Matrix float_matrix(const float* data, std::uint32_t rows, std::uint32_t columns
 
 }  // namespace
 
-Trainable::Trainable(const Model& model, const TrainOptions& o) : rank_(o.rank), tensors_(choose(model, o)) {
+Trainable::Trainable(const Model& model, const TrainOptions& o) : rank_(o.rank), tensors_(choose(model.config(), model.tied(), o)) {
   if (tensors_.empty()) fail(Code::argument, "options.targets is 0: nothing would be trained");
   scale_ = static_cast<float>(o.rank_stabilized ? o.alpha / std::sqrt(static_cast<double>(o.rank)) : o.alpha / o.rank);
   size_ = slab_size(tensors_);
@@ -76,14 +75,19 @@ Trainable::Trainable(const Model& model, const TrainOptions& o) : rank_(o.rank),
   second_ = Buffer<float>(memory, size_, "second moments");
   loras_.reserve(tensors_.size());
   point(model, o);
-  if (o.method == TrainMethod::full)
+  if (o.method == TrainMethod::full) {
     add_weights(model);
-  else
+    if (o.fresh) start_anew(o.seed, model.config().N);
+  } else {
     start_lora(o.seed);
+  }
 }
 
-std::uint64_t Trainable::bytes(const Model& model, const TrainOptions& o) {
-  return static_cast<std::uint64_t>(slab_size(choose(model, o))) * sizeof(float) * 4;
+TrainState train_state(const Config& config, bool tied, const TrainOptions& o) {
+  const std::vector<Trained> all = choose(config, tied, o);
+  TrainState state{size_product(slab_size(all), 4 * sizeof(float)), 0};
+  for (const Trained& t : all) state.parameters += t.size();
+  return state;
 }
 
 std::uint64_t Trainable::parameters() const {
@@ -126,6 +130,22 @@ void Trainable::start_lora(std::uint64_t seed) {
     Rng rng(seed, 0x10000u + i);
     const double bound = 1.0 / std::sqrt(static_cast<double>(t.columns));
     for (std::size_t j = 0; j < t.size(); ++j) weights_[t.offset + j] = static_cast<float>((2.0 * rng.uniform() - 1.0) * bound);
+  }
+}
+
+// Norms one; matrices uniform with a deviation of 0.02, less for what is added to the residual stream 2 N times.
+void Trainable::start_anew(std::uint64_t seed, std::uint32_t layers) {
+  for (std::size_t i = 0; i < tensors_.size(); ++i) {
+    const Trained& t = tensors_[i];
+    float* w = weights_.data() + t.offset;
+    if (t.rows == 1) {
+      std::fill(w, w + t.size(), 1.0f);
+      continue;
+    }
+    const bool adds = t.part == Part::wo || t.part == Part::down;
+    const double bound = 0.02 * std::sqrt(3.0) / (adds ? std::sqrt(2.0 * layers) : 1.0);
+    Rng rng(seed, 0x20000u + i);
+    for (std::size_t j = 0; j < t.size(); ++j) w[j] = static_cast<float>((2.0 * rng.uniform() - 1.0) * bound);
   }
 }
 

@@ -11,7 +11,9 @@ namespace {
 
 constexpr std::size_t chunk_floats = std::size_t{1} << 14;
 
-TrainOptions settled(TrainOptions o, const Model& model) {
+}  // namespace
+
+TrainOptions settled(TrainOptions o, const Config& config, std::uint32_t width) {
   const auto bad = [](const char* name, const std::string& value, const char* must) {
     fail(Code::argument, std::string("options.") + name + " is " + value + ", " + must);
   };
@@ -21,13 +23,14 @@ TrainOptions settled(TrainOptions o, const Model& model) {
   const auto between = [&](const char* name, double v, double low, double high) {
     if (!(v >= low && v <= high)) bad(name, std::to_string(v), ("not in " + std::to_string(low) + " to " + std::to_string(high)).c_str());
   };
-  if (o.learning_rate == 0) o.learning_rate = o.method == TrainMethod::full ? 2e-5 : 2e-4;
+  if (o.fresh && o.method != TrainMethod::full) fail(Code::argument, "options.method trains an adapter: from scratch, the whole model is trained");
+  if (o.learning_rate == 0) o.learning_rate = o.fresh ? 1e-3 : o.method == TrainMethod::full ? 2e-5 : 2e-4;
   positive("rank", o.rank, 4096);
   positive("epochs", o.epochs, 1u << 20);
   positive("batch", o.batch, 1u << 12);
   positive("accumulate", o.accumulate, 1u << 16);
-  if (o.length < 2 || o.length > model.config().context)
-    bad("length", std::to_string(o.length), ("not in 2 to the model's context, " + std::to_string(model.config().context)).c_str());
+  if (o.length < 2 || o.length > config.context)
+    bad("length", std::to_string(o.length), ("not in 2 to the model's context, " + std::to_string(config.context)).c_str());
   between("alpha", o.alpha, 0, 1e6);
   between("dropout", o.dropout, 0, 0.99);
   between("learning_rate", o.learning_rate, 0, 1e3);
@@ -38,10 +41,11 @@ TrainOptions settled(TrainOptions o, const Model& model) {
   between("epsilon", o.epsilon, 1e-30, 1);
   between("clip", o.clip, 0, 1e9);
   if (o.targets & ~(target_projections | target_head)) bad("targets", std::to_string(o.targets), "with bits that this library does not know");
-  const std::uint32_t width = model.runtime()->tasks.width();
   o.threads = o.threads == 0 ? width : std::min(o.threads, width);
   return o;
 }
+
+namespace {
 
 std::uint64_t step_count(const TrainOptions& o, const Batches& rows) {
   return o.steps ? o.steps : rows.steps_per_epoch() * o.epochs;
@@ -59,7 +63,7 @@ double learning_rate(const TrainOptions& o, std::uint64_t step, std::uint64_t st
 
 Trainer::Trainer(std::shared_ptr<const Model> model, const TrainOptions& options, Examples rows, Examples held_out)
     : model_(std::move(model)),
-      options_(settled(options, *model_)),
+      options_(settled(options, model_->config(), model_->runtime()->tasks.width())),
       rows_(std::move(rows), options_, model_->config().V, "row"),
       held_out_(std::move(held_out), options_, model_->config().V, "held-out row"),
       trainable_(*model_, options_),
@@ -90,7 +94,7 @@ void Trainer::make_digest() {
   const Config& c = model_->config();
   for (const std::uint32_t v : {static_cast<std::uint32_t>(o.method), o.rank, o.rank_stabilized ? 1u : 0u, o.targets,
                                 static_cast<std::uint32_t>(o.schedule), o.warmup, o.epochs, o.steps, o.batch, o.accumulate, o.length,
-                                o.pack ? 1u : 0u, o.shuffle ? 1u : 0u, c.V, c.D, c.F, c.N, c.H, c.K, c.E})
+                                o.pack ? 1u : 0u, o.shuffle ? 1u : 0u, o.fresh ? 1u : 0u, c.V, c.D, c.F, c.N, c.H, c.K, c.E})
     put(v);
   for (const double v : {o.alpha, o.dropout, o.learning_rate, o.final_rate, o.weight_decay, o.beta1, o.beta2, o.epsilon, o.clip}) put(v);
   put(o.seed);
@@ -159,7 +163,10 @@ bool Trainer::train_some(const Deadline& deadline, const CancelToken* cancel) {
     step_tokens_ += batch_.ids.size();
     ++micro_;
   }
-  return update(deadline, cancel);
+  const auto start = Clock::now();
+  const bool done = update(deadline, cancel);
+  update_seconds_ += std::chrono::duration<double>(Clock::now() - start).count();
+  return done;
 }
 
 double Trainer::norm() const {

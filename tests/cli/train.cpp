@@ -1,5 +1,7 @@
 // puna train, merge and generate --lora: a run and its output, kills, refusals.
+#include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <sstream>
 #include <thread>
 
@@ -76,6 +78,49 @@ TEST_CASE("train: full leaves a model that loads") {
   REQUIRE(run({"train", "-m", model(), "--data", (dir / "rows.jsonl").string(), "--out", out, "--method", "full", "--lr", "1e-3", "--steps", "2",
                "--length", "64", "--type", "f16", "-q"}).code == 0);
   CHECK(run({"generate", "-m", out, "-p", "Tom", "-n", "4", "-q"}).code == 0);
+}
+
+TEST_CASE("train --from-scratch: one command from a text to a model that continues it, measured on rows that it never saw") {
+  const TempDir dir;
+  puna_test::write_file(dir / "rows.jsonl", rows());
+  const std::string out = (dir / "new.gguf").string(), shape = "dim=32,layers=2,heads=4,kv_heads=2,vocab=512,context=128,tied=1";
+  const Arguments command{"train", "--from-scratch", shape, "--tokenizer", model(), "--data", (dir / "rows.jsonl").string(),
+                          "--batch", "4", "--length", "64", "--lr", "1e-2", "--eval-every", "20", "--json", "-q"};
+  const auto with = [&](const std::string& to, const Arguments& more = {}, const char* held_out = "20%", const char* epochs = "60") {
+    Arguments all = command;
+    all.insert(all.end(), {"--out", to, "--held-out", held_out, "--epochs", epochs});
+    all.insert(all.end(), more.begin(), more.end());
+    return run(all);
+  };
+  const Ran ran = with(out);
+  REQUIRE(ran.code == 0);
+  const auto all = lines(ran.out);
+  REQUIRE(all.size() > 2);
+  CHECK(all[0]["loss"].get<double>() == doctest::Approx(std::log(512.0)).epsilon(0.01));  // it knows nothing
+  CHECK(all.back()["held_out_before"] == all[0]["loss"]);
+  CHECK(all.back()["held_out_after"].get<double>() < 2.0);
+  const auto held_out = std::count_if(all.begin(), all.end(), [](const Json& line) { return line["event"] == "held_out"; });
+  CHECK(held_out == 2 + (all.back()["steps"].get<int>() - 1) / 20);
+  const Ran told = run({"generate", "-m", out, "-p", "Tom made a", "-n", "12", "--json", "-q"});
+  REQUIRE(told.code == 0);
+  CHECK(told.json()["text"].get<std::string>().find("was very big") != std::string::npos);
+  const Json inspected = run({"inspect", out, "--json"}).json();
+  CHECK(inspected["config"]["dim"] == 32);
+
+  // Another seed begins elsewhere; the shape and the words of a model can be taken as they are.
+  CHECK(lines(with((dir / "seed.gguf").string(), {"--seed", "5"}, "20%", "1").out).at(0)["loss"] != all[0]["loss"]);
+  const Ran same = run({"train", "--from-scratch", "same", "-m", model(), "--data", (dir / "rows.jsonl").string(), "--out", (dir / "same").string(), "--steps", "1",
+                        "--length", "64", "--json", "-q"});
+  REQUIRE(same.code == 0);
+  CHECK(lines(same.out).at(0)["loss"].get<double>() > 6.0);
+  CHECK(run({"generate", "-m", (dir / "same").string(), "-p", "Tom", "-n", "1", "-q"}).code == 0);
+
+  check_refused(with((dir / "no").string(), {"--method", "lora"}), 1);
+  check_refused(with((dir / "no").string(), {"-m", model()}), 2);
+  check_refused(run({"train", "--from-scratch", shape, "--data", "x", "--out", (dir / "no").string()}), 2);
+  check_refused(run({"train", "--from-scratch", "dim=32,heads=x", "--tokenizer", model(), "--data", "x", "--out", (dir / "no").string()}), 1);
+  check_refused(with((dir / "no").string(), {}, "0.5%"), 1);  // of 24 rows: none
+  CHECK_FALSE(fs::exists(dir / "no"));
 }
 
 TEST_CASE("train: a kill at twenty moments, and the same command goes on to the same adapter") {

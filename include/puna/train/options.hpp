@@ -28,8 +28,9 @@ struct TrainOptions {
   double dropout = 0;
   bool rank_stabilized = false;  // s = alpha / sqrt(r)
   std::uint32_t targets = target_projections;
+  bool fresh = false;  // full: from random weights, not from the model's
 
-  double learning_rate = 0;  // 0: 2e-4 for LoRA, 2e-5 for full
+  double learning_rate = 0;  // 0: 2e-4 for LoRA, 2e-5 for full, 1e-3 for fresh
   double final_rate = 0;     // of linear and cosine, as a part of learning_rate
   LearningSchedule schedule = LearningSchedule::cosine;
   std::uint32_t warmup = 0;  // steps

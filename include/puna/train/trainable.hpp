@@ -23,12 +23,17 @@ struct Trained {
   bool decays() const { return rows > 1 || kind != Kind::weight; }  // norms do not
 };
 
+// What a run would take for its four slabs.
+struct TrainState {
+  std::uint64_t bytes = 0, parameters = 0;
+};
+TrainState train_state(const Config& config, bool tied, const TrainOptions& options);
+
 class Trainable {
  public:
   Trainable(const Model& model, const TrainOptions& options);
   Trainable(const Trainable&) = delete;
   Trainable& operator=(const Trainable&) = delete;
-  static std::uint64_t bytes(const Model& model, const TrainOptions& options);
 
   const TrainParams& params() const { return params_; }
   const std::vector<Trained>& tensors() const { return tensors_; }
@@ -47,6 +52,7 @@ class Trainable {
   void add_weights(const Model& model);
   void point(const Model& model, const TrainOptions& options);
   void start_lora(std::uint64_t seed);
+  void start_anew(std::uint64_t seed, std::uint32_t layers);
 
   std::uint32_t rank_ = 0;
   float scale_ = 0;

@@ -24,6 +24,9 @@ struct TrainEvent {
   double tokens_per_second = 0, seconds_left = 0;
 };
 
+// The options with their defaults, for a runtime of `width` threads. Error(argument) names the option.
+TrainOptions settled(TrainOptions options, const Config& config, std::uint32_t width);
+
 class Trainer {
  public:
   // Takes all memory. Error(argument) names the option or the row.
@@ -50,6 +53,9 @@ class Trainer {
   std::uint64_t total() const { return total_; }
   // Mean loss of each step so far; of the held-out rows before and after, NaN until then or without any.
   const std::vector<double>& losses() const { return losses_; }
+  // Spent in steps, and of that in updates.
+  double seconds() const { return seconds_; }
+  double update_seconds() const { return update_seconds_; }
   double held_out_before() const { return before_; }
   double held_out_after() const { return after_; }
 
@@ -99,6 +105,7 @@ class Trainer {
   std::vector<double> losses_;
   double before_, after_;
   std::uint64_t done_ = 0, total_ = 0;
+  double update_seconds_ = 0;
   double seconds_ = 0;        // spent in steps of this run
   std::uint64_t trained_ = 0;  // tokens in them
   std::array<std::uint8_t, 32> digest_{};
