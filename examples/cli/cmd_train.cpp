@@ -20,7 +20,7 @@ struct Request {
   std::uint32_t checkpoint_every = 50;
   std::optional<double> alpha, dropout, rate, decay, clip;
   std::uint64_t seed = 0;
-  bool no_pack = false, no_shuffle = false, rslora = false, fresh = false, scratch = false;
+  bool no_pack = false, no_shuffle = false, rslora = false, dora = false, fresh = false, scratch = false;
 };
 
 std::uint32_t parse_targets(const std::string& text) {
@@ -130,7 +130,7 @@ puna_train_options train_options(const Request& r, Report& report, const std::st
   o.seed = r.seed;
   o.threads = static_cast<std::int32_t>(r.options.threads);
   o.flags = (r.no_pack ? PUNA_TRAIN_NO_PACKING : 0u) | (r.no_shuffle ? PUNA_TRAIN_NO_SHUFFLE : 0u) | (r.rslora ? PUNA_TRAIN_RANK_STABILIZED : 0u) |
-            (r.scratch ? PUNA_TRAIN_FROM_SCRATCH : 0u);
+            (r.scratch ? PUNA_TRAIN_FROM_SCRATCH : 0u) | (r.dora ? PUNA_TRAIN_DORA : 0u);
   o.held_out_permille = r.held_out_permille;
   o.checkpoint = checkpoint.c_str(), o.checkpoint_every = r.checkpoint_every;
   o.event = Report::event, o.event_user = &report;
@@ -237,6 +237,7 @@ void add_options(CommandLine& line, Request& r) {
   line.real("--dropout", r.dropout, 0, 0.99, "default 0");
   line.text("--targets", r.targets, "LIST", "of q,k,v,o,gate,up,down,head; default all but head");
   line.flag("--rslora", r.rslora, "scale by alpha / sqrt(rank)");
+  line.flag("--dora", r.dora, "DoRA: a magnitude for each row, trained beside the adapter");
   line.group("Steps");
   line.real("--lr", r.rate, 0, 1e3, "learning rate; default 2e-4, full 2e-5");
   line.text("--schedule", r.schedule, "NAME", "cosine (default), linear, constant");

@@ -47,9 +47,10 @@ struct Place {
   std::uint32_t layer;
   bool operator<(const Place& o) const { return part != o.part ? part < o.part : layer < o.layer; }
 };
-struct Half2 {  // the two matrices of a module while they are collected
+struct Half2 {  // the matrices of a module while they are collected
   const void* a = nullptr;
   const void* b = nullptr;
+  const void* m = nullptr;  // DoRA's magnitudes
 };
 
 class Opener {
@@ -62,7 +63,8 @@ class Opener {
  private:
   Adapter::Module module(Place at, const std::string& name, std::uint64_t r, std::uint64_t a_columns, std::uint64_t b_rows, std::uint64_t b_columns);
   void floats(const StoredTensor& t, Buffer<float>& to);
-  void meta_rows(Adapter::Module& m);
+  void meta_rows(Part part, std::size_t width, Buffer<float>& x);
+  void magnitudes(const StoredTensor* t, const std::string& name, Adapter::Module& m);
 
   const std::string& path_;
   const Config& config_;
@@ -92,16 +94,26 @@ void Opener::floats(const StoredTensor& t, Buffer<float>& to) {
   }
 }
 
-// B of q and k: Hugging Face's row s E/2 + j of a head is Meta's 2 j + s.
-void Opener::meta_rows(Adapter::Module& m) {
-  if (m.part != Part::wq && m.part != Part::wk) return;
-  const std::size_t E = config_.E, heads = m.b.size() / m.rank / E;
-  Buffer<float> meta(memory_, m.b.size(), "adapter", Raw{});
+// Rows of q and k: Hugging Face's row s E/2 + j of a head is Meta's 2 j + s.
+void Opener::meta_rows(Part part, std::size_t width, Buffer<float>& x) {
+  if (part != Part::wq && part != Part::wk) return;
+  const std::size_t E = config_.E, heads = x.size() / width / E;
+  Buffer<float> meta(memory_, x.size(), "adapter", Raw{});
   for (std::size_t h = 0; h < heads; ++h)
     for (std::size_t s = 0; s < 2; ++s)
       for (std::size_t j = 0; j < E / 2; ++j)
-        std::copy_n(m.b.data() + (h * E + s * E / 2 + j) * m.rank, m.rank, meta.data() + (h * E + 2 * j + s) * m.rank);
-  m.b = std::move(meta);
+        std::copy_n(x.data() + (h * E + s * E / 2 + j) * width, width, meta.data() + (h * E + 2 * j + s) * width);
+  x = std::move(meta);
+}
+
+void Opener::magnitudes(const StoredTensor* t, const std::string& name, Adapter::Module& m) {
+  if (!t) fail(Code::format, path_ + ": " + name + " stands without its lora_magnitude_vector, use_dora is true");
+  const std::uint64_t rows = m.b.size() / m.rank;
+  if (t->shape.size() != 1 || t->shape[0] != rows)
+    fail(Code::format, path_ + ": tensor " + t->name + " is no vector of " + std::to_string(rows) + " values, one for each row");
+  m.m = Buffer<float>(memory_, static_cast<std::size_t>(rows), "adapter", Raw{});
+  floats(*t, m.m);
+  meta_rows(m.part, 1, m.m);
 }
 
 std::vector<Adapter::Module> Opener::peft() {
@@ -109,13 +121,14 @@ std::vector<Adapter::Module> Opener::peft() {
   const Json json = read_json_file(config_path);
   const JsonFields fields(json, config_path);
   if (fields.string("peft_type").value_or("") != "LORA") fields.refuse("peft_type", "LORA", Code::unsupported);
-  for (const char* flag : {"use_dora", "fan_in_fan_out", "lora_bias", "use_qalora", "use_bdlora"})
+  for (const char* flag : {"fan_in_fan_out", "lora_bias", "use_qalora", "use_bdlora"})
     if (fields.boolean(flag).value_or(false)) fields.refuse(flag, "false", Code::unsupported);
   for (const char* map : {"rank_pattern", "alpha_pattern"})
     if (const auto object = fields.object(map); object && !object->json().members()->empty()) fields.refuse(map, "empty", Code::unsupported);
   if (const auto bias = fields.string("bias"); bias && *bias != "none") fields.refuse("bias", "none", Code::unsupported);
   const double r = static_cast<double>(fields.need_whole("r")), alpha = fields.number("lora_alpha").value_or(8.0);
   if (r < 1 || r > max_rank) fields.refuse("r", "1 to " + std::to_string(max_rank));
+  const bool dora = fields.boolean("use_dora").value_or(false);
   const double scale = alpha / (fields.boolean("use_rslora").value_or(false) ? std::sqrt(r) : r);
 
   const SafetensorsFile file(File::open(path_join(path_, "adapter_model.safetensors")));
@@ -133,6 +146,11 @@ std::vector<Adapter::Module> Opener::peft() {
       unknown();
     }
     name.remove_prefix(peft_name(at.part).size());
+    if (name == ".lora_magnitude_vector" || name == ".lora_magnitude_vector.weight") {
+      if (!dora) fail(Code::format, path_ + ": tensor " + t.name + " is DoRA's, use_dora is false");
+      found[at].m = &t;
+      continue;
+    }
     if (t.shape.size() != 2) unknown();
     if (name == ".lora_A.weight") found[at].a = &t;
     else if (name == ".lora_B.weight") found[at].b = &t;
@@ -141,13 +159,14 @@ std::vector<Adapter::Module> Opener::peft() {
   std::vector<Adapter::Module> modules;
   for (const auto& [at, both] : found) {
     const auto *a = static_cast<const StoredTensor*>(both.a), *b = static_cast<const StoredTensor*>(both.b);
-    if (!a || !b) fail(Code::format, path_ + ": " + (a ? a : b)->name + " stands alone, without its " + (a ? "B" : "A"));
+    if (!a || !b) fail(Code::format, path_ + ": " + (a ? a->name : b ? b->name : static_cast<const StoredTensor*>(both.m)->name) + " stands alone, without its " + (a ? "B" : "A"));
     modules.push_back(module(at, a->name, a->shape[0], a->shape[1], b->shape[0], b->shape[1]));
     if (static_cast<double>(modules.back().rank) != r) fail(Code::format, path_ + ": " + a->name + " has rank " + std::to_string(modules.back().rank) + ", r is " + std::to_string(r));
     modules.back().scale = static_cast<float>(scale);
     floats(*a, modules.back().a);
     floats(*b, modules.back().b);
-    meta_rows(modules.back());
+    meta_rows(modules.back().part, modules.back().rank, modules.back().b);
+    if (dora) magnitudes(static_cast<const StoredTensor*>(both.m), a->name, modules.back());
   }
   return modules;
 }
@@ -204,7 +223,7 @@ std::shared_ptr<const Adapter> Adapter::open(const std::string& path, const Conf
   }
   if (modules.empty()) fail(Code::format, path + ": holds no adapter");
   for (const Module& m : modules)
-    for (const Buffer<float>* x : {&m.a, &m.b})
+    for (const Buffer<float>* x : {&m.a, &m.b, &m.m})
       for (const float v : x->span())
         if (!std::isfinite(v)) fail(Code::format, path + ": " + std::string(part_name(m.part)) + " of layer " + std::to_string(m.layer) + " has a NaN or an infinity");
   return std::make_shared<const Adapter>(path, std::move(modules));

@@ -3,6 +3,7 @@
 #include <Eigen/Core>
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
 #include "puna/base/carver.hpp"
 
@@ -24,8 +25,13 @@ TrainRows lay_out(Carver& to, const Config& c, const TrainOptions& o, std::byte*
   r.df = to.take<float>(T, c.F);
   r.inverse = to.take<float>(T, 1);
   if (lora) {
-    for (float*& u : r.u) u = to.take<float>(T, o.rank);
-    r.head_u = to.take<float>(T, o.rank), r.gu = to.take<float>(T, o.rank);
+    const std::uint64_t rows[] = {q, kv, kv, q, c.F, c.F, c.D};
+    for (std::size_t i = 0; i < std::size(r.kept); ++i) {
+      r.kept[i].u = to.take<float>(T, o.rank);
+      if (o.dora && (o.targets >> i & 1)) r.kept[i].z = to.take<float>(T, rows[i]);
+    }
+    r.head_kept.u = to.take<float>(T, o.rank), r.gu = to.take<float>(T, o.rank);
+    if (o.dora && (o.targets & target_head)) r.head_kept.z = to.take<float>(std::min<std::uint64_t>(head_rows, T), c.V);
     if (o.dropout > 0) r.dropped = to.take<float>(T, std::max({c.D, c.q_dim(), c.F}));
   }
   r.last = to.take<float>(T, c.D), r.d_last = to.take<float>(T, c.D);

@@ -31,7 +31,14 @@ std::string peft_tensor(const Trained& t) {
     const bool mlp = t.part == Part::gate || t.part == Part::up || t.part == Part::down;
     name += "model.layers." + std::to_string(t.layer) + (mlp ? ".mlp." : ".self_attn.");
   }
-  return name + std::string(module_name(t.part)) + (t.kind == Trained::Kind::lora_a ? ".lora_A.weight" : ".lora_B.weight");
+  return name + std::string(module_name(t.part)) + (t.kind == Trained::Kind::lora_a   ? ".lora_A.weight"
+                                                : t.kind == Trained::Kind::lora_b ? ".lora_B.weight"
+                                                                                  : ".lora_magnitude_vector");
+}
+
+std::vector<std::uint64_t> peft_shape(const Trained& t) {
+  if (t.kind == Trained::Kind::magnitude) return {t.rows};
+  return {t.rows, t.columns};
 }
 
 std::string config_text(const Trainer& trainer) {
@@ -55,7 +62,7 @@ std::string config_text(const Trainer& trainer) {
   }
   json.raw("target_modules", "[" + targets + "]");
   json.text("task_type", "CAUSAL_LM");
-  json.flag("use_dora", false);
+  json.flag("use_dora", o.dora);
   json.flag("use_rslora", o.rank_stabilized);
   return json.str() + "\n";
 }
@@ -66,10 +73,10 @@ void write_file(const std::string& path, const std::string& text) {
   file.commit();
 }
 
-// Rows of B for q and k as Hugging Face has them: its s E/2 + j of a head is Meta's 2 j + s.
+// Rows of B and magnitudes for q and k as Hugging Face has them: its s E/2 + j of a head is Meta's 2 j + s.
 std::vector<float> hf_rows(const Trained& t, const float* x, const Config& c) {
   std::vector<float> out(x, x + t.size());
-  if (t.kind != Trained::Kind::lora_b || (t.part != Part::wq && t.part != Part::wk)) return out;
+  if (t.kind == Trained::Kind::lora_a || (t.part != Part::wq && t.part != Part::wk)) return out;
   const std::size_t E = c.E, r = t.columns;
   for (std::size_t head = 0; head < t.rows / E; ++head)
     for (std::size_t s = 0; s < 2; ++s)
@@ -116,19 +123,34 @@ class MergedSource final : public ChangedSource {
     const WeightInfo& stored = *base_->find(part, layer);
     const auto columns = static_cast<std::size_t>(stored.columns), bytes = static_cast<std::size_t>(row_bytes(stored.type, columns));
     std::vector<std::byte> raw(bytes * count);
+    std::vector<float> base;
     base_->copy(part, layer, row, count, raw.data());
     for (std::uint64_t i = 0; i < count; ++i) {
       float* w = out + i * columns;
       decode_row(stored.type, raw.data() + i * bytes, w, columns);
-      for (const AdapterUse& use : uses_) {
-        const Adapter::Module* m = use.adapter->find(part, layer);
-        for (std::uint32_t k = 0; m && k < m->rank; ++k) {
-          const float b = use.scale * m->scale * m->b[(row + i) * m->rank + k];
-          const float* a = m->a.data() + static_cast<std::size_t>(k) * columns;
-          for (std::size_t j = 0; j < columns; ++j) w[j] += b * a[j];
-        }
-      }
+      base.assign(w, w + columns);
+      for (const AdapterUse& use : uses_)
+        if (const Adapter::Module* m = use.adapter->find(part, layer)) merge(*m, use.scale, static_cast<std::size_t>(row + i), base, w);
     }
+  }
+  // DoRA's norm is of the base with this adapter alone, as it is when several are live.
+  static void merge(const Adapter::Module& m, float scale, std::size_t row, const std::vector<float>& base, float* w) {
+    const std::size_t columns = base.size();
+    std::vector<float> change(columns);
+    for (std::uint32_t k = 0; k < m.rank; ++k) {
+      const float b = scale * m.scale * m.b[row * m.rank + k];
+      const float* a = m.a.data() + static_cast<std::size_t>(k) * columns;
+      for (std::size_t j = 0; j < columns; ++j) change[j] += b * a[j];
+    }
+    double sum = 0;
+    for (std::size_t j = 0; j < columns; ++j) {
+      const double v = base[j] + change[j];
+      sum += v * v;
+      w[j] += change[j];
+    }
+    if (m.m.size() == 0) return;
+    const float factor = sum > 0 ? static_cast<float>(m.m[row] / std::sqrt(sum)) : 0.0f;
+    for (std::size_t j = 0; j < columns; ++j) w[j] *= factor;
   }
   std::vector<AdapterUse> uses_;
 };
@@ -171,7 +193,7 @@ void save_peft(const Trainer& trainer, const std::string& folder) {
   if (trainer.options().method != TrainMethod::lora) fail(Code::state, "this run trains the whole model, not an adapter");
   std::vector<io::SafetensorsEntry> entries;
   const auto& tensors = trainer.trainable().tensors();
-  for (const Trained& t : tensors) entries.push_back({peft_tensor(t), DType::f32, {t.rows, t.columns}, t.size() * sizeof(float)});
+  for (const Trained& t : tensors) entries.push_back({peft_tensor(t), DType::f32, peft_shape(t), t.size() * sizeof(float)});
   const io::SafetensorsLayout layout = io::safetensors_layout(entries, {{"format", "pt"}});
   AtomicFolder out(folder);
   write_file(out.member("adapter_config.json"), config_text(trainer));
@@ -193,13 +215,12 @@ std::shared_ptr<const Adapter> current_adapter(const Trainer& trainer) {
   std::vector<Adapter::Module> modules;
   const auto& tensors = trainer.trainable().tensors();
   Memory& memory = trainer.model().runtime()->memory;
-  for (std::size_t i = 0; i + 1 < tensors.size(); i += 2) {  // A, then its B
-    Adapter::Module m{tensors[i].part, tensors[i].layer, o.rank, scale, {}, {}};
-    for (const auto& [t, to] : {std::pair{&tensors[i], &m.a}, std::pair{&tensors[i + 1], &m.b}}) {
-      *to = Buffer<float>(memory, t->size(), "adapter", Raw{});
-      std::copy_n(trainer.trainable().weights() + t->offset, t->size(), to->data());
-    }
-    modules.push_back(std::move(m));
+  for (const Trained& t : tensors) {  // A, its B, its magnitudes
+    if (t.kind == Trained::Kind::lora_a) modules.push_back({t.part, t.layer, o.rank, scale, {}, {}, {}});
+    Adapter::Module& m = modules.back();
+    Buffer<float>& to = t.kind == Trained::Kind::lora_a ? m.a : t.kind == Trained::Kind::lora_b ? m.b : m.m;
+    to = Buffer<float>(memory, t.size(), "adapter", Raw{});
+    std::copy_n(trainer.trainable().weights() + t.offset, t.size(), to.data());
   }
   return std::make_shared<const Adapter>("the adapter in training", std::move(modules));
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "puna/infer/adapter.hpp"
 #include "puna/tensor/pack.hpp"
 
 namespace puna {
@@ -33,6 +34,7 @@ std::vector<Trained> choose(const Config& c, bool tied, const TrainOptions& o) {
     const PartShape s = part_shape(c, part);
     take(part, layer, Trained::Kind::lora_a, o.rank, s.columns);
     take(part, layer, Trained::Kind::lora_b, s.rows, o.rank);
+    if (o.dora) take(part, layer, Trained::Kind::magnitude, s.rows, 1);
   };
   const auto whole = [&](Part part, std::uint32_t layer) {
     const PartShape s = part_shape(c, part);
@@ -80,6 +82,7 @@ Trainable::Trainable(const Model& model, const TrainOptions& o) : rank_(o.rank),
     if (o.fresh) start_anew(o.seed, model.config().N);
   } else {
     start_lora(o.seed);
+    if (o.dora) start_magnitudes(model);
   }
 }
 
@@ -108,18 +111,24 @@ void Trainable::point(const Model& model, const TrainOptions& o) {
     params_.blocks.push_back(t);
   }
   if (o.method == TrainMethod::full) return;
+  Memory& memory = model.runtime()->memory;
   for (std::uint32_t i = 0; i < params_.blocks.size(); ++i)
     for (const Target& t : targets)
-      if (o.targets & t.bit) add_lora(params_.blocks[i].*t.place, t.part, i);
-  if (o.targets & target_head) add_lora(params_.head, Part::output, 0);
+      if (o.targets & t.bit) add_lora(params_.blocks[i].*t.place, t.part, i, memory);
+  if (o.targets & target_head) add_lora(params_.head, Part::output, 0, memory);
 }
 
-void Trainable::add_lora(TrainLinear& l, Part part, std::uint32_t layer) {
+void Trainable::add_lora(TrainLinear& l, Part part, std::uint32_t layer, Memory& memory) {
   const auto found = std::find_if(tensors_.begin(), tensors_.end(), [&](const Trained& t) { return t.part == part && t.layer == layer; });
   const std::size_t a = found[0].offset, b = found[1].offset;
   loras_.push_back({rank_, scale_, weights_.data() + a, weights_.data() + b, gradients_.data() + a, gradients_.data() + b,
                     static_cast<std::uint32_t>(loras_.size())});
-  l.lora = &loras_.back();
+  Lora& lora = loras_.back();
+  if (found + 2 < tensors_.end() && found[2].kind == Trained::Kind::magnitude) {
+    lora.m = weights_.data() + found[2].offset, lora.dm = gradients_.data() + found[2].offset;
+    lora.norms = norms_.emplace_back(memory, found[2].rows, "norms of rows").data();
+  }
+  l.lora = &lora;
 }
 
 // A uniform in +-1/sqrt(columns) (PEFT: kaiming with a = sqrt 5), B zero.
@@ -147,6 +156,12 @@ void Trainable::start_anew(std::uint64_t seed, std::uint32_t layers) {
     Rng rng(seed, 0x20000u + i);
     for (std::size_t j = 0; j < t.size(); ++j) w[j] = static_cast<float>((2.0 * rng.uniform() - 1.0) * bound);
   }
+}
+
+// The norms of the model's rows, so that a run begins with the model as it is.
+void Trainable::start_magnitudes(const Model& model) {
+  for (const Trained& t : tensors_)
+    if (t.kind == Trained::Kind::magnitude) lora_row_norms(model, model_matrix(model, t.part, t.layer), 0, nullptr, nullptr, 0, weights_.data() + t.offset);
 }
 
 // The model's values as f32, and every layer's view of them.

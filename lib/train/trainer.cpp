@@ -92,7 +92,7 @@ void Trainer::make_digest() {
   const auto put = [&](const auto& v) { sha.update(&v, sizeof v); };
   const TrainOptions& o = options_;
   const Config& c = model_->config();
-  for (const std::uint32_t v : {static_cast<std::uint32_t>(o.method), o.rank, o.rank_stabilized ? 1u : 0u, o.targets,
+  for (const std::uint32_t v : {static_cast<std::uint32_t>(o.method), o.rank, o.rank_stabilized ? 1u : 0u, o.dora ? 1u : 0u, o.targets,
                                 static_cast<std::uint32_t>(o.schedule), o.warmup, o.epochs, o.steps, o.batch, o.accumulate, o.length,
                                 o.pack ? 1u : 0u, o.shuffle ? 1u : 0u, o.fresh ? 1u : 0u, c.V, c.D, c.F, c.N, c.H, c.K, c.E})
     put(v);

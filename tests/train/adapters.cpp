@@ -46,24 +46,33 @@ void write_model(const puna::RuntimeRef& runtime, std::shared_ptr<const puna::We
 
 }  // namespace
 
-TEST_CASE("an adapter that PEFT made gives PEFT's logits, whole and in chunks") {
+TEST_CASE("an adapter that PEFT made gives PEFT's logits, whole and in chunks: LoRA, DoRA, rsLoRA") {
   const auto model = load_model(fixture("train/base"));
   const auto rows = read_examples(fixture("train/rows.txt"));
-  const auto adapter = open_adapter(*model, fixture("train/peft"));
-  const std::vector<float> theirs = read_floats(fixture("train/peft.logits.f32"));
-  const std::vector<float> ours = adapted_logits(model, rows[0].ids, {{adapter, 1.0f}});
-  CHECK(max_difference(ours, theirs) <= 1e-4f);
-  CHECK(adapted_logits(model, rows[0].ids, {{adapter, 1.0f}}, 7) == ours);
-  CHECK(max_difference(adapted_logits(model, rows[0].ids, {}), theirs) > 0.1f);
-  // Two halves are the whole.
-  CHECK(max_difference(adapted_logits(model, rows[0].ids, {{adapter, 0.25f}, {adapter, 0.75f}}), theirs) <= 1e-4f);
+  for (const std::string name : {"train/peft", "train/peft_dora", "train/peft_rslora"}) {
+    CAPTURE(name);
+    const auto adapter = open_adapter(*model, fixture(name));
+    const std::vector<float> theirs = read_floats(fixture(name + ".logits.f32"));
+    const std::vector<float> ours = adapted_logits(model, rows[0].ids, {{adapter, 1.0f}});
+    CHECK(max_difference(ours, theirs) <= 1e-4f);
+    CHECK(adapted_logits(model, rows[0].ids, {{adapter, 1.0f}}, 7) == ours);
+    CHECK(max_difference(adapted_logits(model, rows[0].ids, {}), theirs) > 0.1f);
+    // Two halves are the whole, except of DoRA, which is not linear.
+    const float halves = max_difference(adapted_logits(model, rows[0].ids, {{adapter, 0.25f}, {adapter, 0.75f}}), theirs);
+    if (name == "train/peft_dora") CHECK(halves > 1e-2f);
+    else CHECK(halves <= 1e-4f);
+  }
 }
 
 TEST_CASE("a trained adapter: live, merged to f32 and loaded again, the same logits") {
   const TempDir dir;
   const auto model = load_model(fixture("train/base"));
   const auto rows = read_examples(fixture("train/rows.txt"));
-  puna::Trainer trainer(model, fixture_options(puna::TrainMethod::lora), rows, {});
+  puna::TrainOptions o = fixture_options(puna::TrainMethod::lora);
+  SUBCASE("LoRA") {}
+  SUBCASE("DoRA") { o.dora = true; }
+  SUBCASE("rsLoRA") { o.rank_stabilized = true; }
+  puna::Trainer trainer(model, o, rows, {});
   run(trainer);
   const auto live = puna::current_adapter(trainer);
   const std::vector<float> expected = adapted_logits(model, rows[0].ids, {{live, 1.0f}});
@@ -73,6 +82,39 @@ TEST_CASE("a trained adapter: live, merged to f32 and loaded again, the same log
   CHECK(adapted_logits(model, rows[0].ids, {{read, 1.0f}}) == expected);
   write_model(model->runtime(), puna::merged_source(model->source(), {{read, 1.0f}}), dir / "merged.gguf");
   CHECK(max_difference(run_logits(load_model(dir / "merged.gguf"), rows[0].ids), expected) <= 1e-4f);
+
+  // Beside another one.
+  const std::vector<AdapterUse> both{{read, 0.5f}, {open_adapter(*model, fixture("train/peft_dora")), 1.0f}};
+  write_model(model->runtime(), puna::merged_source(model->source(), both), dir / "both.gguf");
+  CHECK(max_difference(run_logits(load_model(dir / "both.gguf"), rows[0].ids), adapted_logits(model, rows[0].ids, both)) <= 1e-4f);
+}
+
+TEST_CASE("a fresh DoRA adapter is the model as it is; its folder needs its magnitudes, and says so") {
+  const TempDir dir;
+  const auto model = load_model(fixture("train/base"));
+  const auto rows = read_examples(fixture("train/rows.txt"));
+  puna::TrainOptions o = fixture_options(puna::TrainMethod::lora);
+  o.dora = true;
+  puna::Trainer trainer(model, o, rows, {});
+  const auto fresh = puna::current_adapter(trainer);
+  CHECK(max_difference(adapted_logits(model, rows[0].ids, {{fresh, 1.0f}}), adapted_logits(model, rows[0].ids, {})) <= 1e-5f);
+  const auto refused = [&](const char* from, bool dora, const char* part) {
+    const fs::path folder = dir / "adapter";
+    fs::remove_all(folder);
+    fs::copy(fixture(from), folder);
+    std::string text = read_text(folder / "adapter_config.json");
+    const std::string was = std::string("\"use_dora\": ") + (dora ? "false" : "true");
+    text.replace(text.find(was), was.size(), std::string("\"use_dora\": ") + (dora ? "true" : "false"));
+    write_file(folder / "adapter_config.json", text);
+    try {
+      open_adapter(*model, folder);
+      FAIL("not refused");
+    } catch (const puna::Error& error) {
+      CHECK(error.text().find(part) != std::string::npos);
+    }
+  };
+  refused("train/peft", true, "without its lora_magnitude_vector");
+  refused("train/peft_dora", false, "use_dora is false");
 }
 
 TEST_CASE("a whole model that was trained is written, and loaded again gives the loss it had") {

@@ -6,16 +6,23 @@ using puna::TrainMethod;
 
 namespace {
 
+puna::TrainOptions dora_options() {
+  puna::TrainOptions o = fixture_options(TrainMethod::lora);
+  o.dora = true;
+  return o;
+}
+
 // The gradients of rows 0 and 1: with beta1 = 0 and no clipping they are the first moments after one step.
-void check_gradients(TrainMethod method, puna::TrainOptions o, const char* expected) {
+void check_gradients(const puna::TrainOptions& options, const char* expected) {
   const auto model = load_model(fixture("train/base"));
+  puna::TrainOptions o = options;
   o.beta1 = 0;
   o.clip = 0;
   o.steps = 1;
   puna::Examples rows = read_examples(fixture("train/rows.txt"));
   rows.resize(2);
   puna::Trainer trainer(model, o, rows, {});
-  if (method == TrainMethod::lora) set_weights(trainer, read_floats(fixture("train/lora.init.f32")));
+  set_start(trainer);
   run(trainer);
   const std::vector<float> theirs = read_floats(fixture(expected));
   std::size_t at = 0;
@@ -47,10 +54,9 @@ std::vector<double> curve(const char* name) {
   return {};
 }
 
-void check_curve(TrainMethod method, const char* name) {
-  puna::TrainOptions o = fixture_options(method);
+void check_curve(const puna::TrainOptions& o, const char* name) {
   puna::Trainer trainer(load_model(fixture("train/base")), o, read_examples(fixture("train/rows.txt")), {});
-  if (method == TrainMethod::lora) set_weights(trainer, read_floats(fixture("train/lora.init.f32")));
+  set_start(trainer);
   run(trainer);
   const std::vector<double> theirs = curve(name);
   REQUIRE(theirs.size() == 10);
@@ -64,24 +70,34 @@ void check_curve(TrainMethod method, const char* name) {
 }  // namespace
 
 TEST_CASE("every gradient of a small model with grouped queries is PyTorch's: full") {
-  check_gradients(TrainMethod::full, fixture_options(TrainMethod::full), "train/full.grads.f32");
+  check_gradients(fixture_options(TrainMethod::full), "train/full.grads.f32");
 }
 
 TEST_CASE("every gradient of a small model with grouped queries is PyTorch's: LoRA") {
-  check_gradients(TrainMethod::lora, fixture_options(TrainMethod::lora), "train/lora.grads.f32");
+  check_gradients(fixture_options(TrainMethod::lora), "train/lora.grads.f32");
+}
+
+TEST_CASE("every gradient of a small model with grouped queries is PyTorch's: DoRA") {
+  check_gradients(dora_options(), "train/dora.grads.f32");
 }
 
 TEST_CASE("the same gradients when rows come in passes of one, or share a row") {
   puna::TrainOptions apart = fixture_options(TrainMethod::full);
   apart.batch = 1;
   apart.accumulate = 2;
-  check_gradients(TrainMethod::full, apart, "train/full.grads.f32");
+  check_gradients(apart, "train/full.grads.f32");
   puna::TrainOptions packed = fixture_options(TrainMethod::lora);
   packed.batch = 1;
   packed.pack = true;
   packed.length = 64;
-  check_gradients(TrainMethod::lora, packed, "train/lora.grads.f32");
+  check_gradients(packed, "train/lora.grads.f32");
 }
 
-TEST_CASE("ten AdamW steps give PyTorch's losses: full") { check_curve(TrainMethod::full, "full"); }
-TEST_CASE("ten AdamW steps give PEFT's losses: LoRA") { check_curve(TrainMethod::lora, "lora"); }
+TEST_CASE("ten AdamW steps give PyTorch's losses: full") { check_curve(fixture_options(TrainMethod::full), "full"); }
+TEST_CASE("ten AdamW steps give PEFT's losses: LoRA") { check_curve(fixture_options(TrainMethod::lora), "lora"); }
+TEST_CASE("ten AdamW steps give PEFT's losses: DoRA") { check_curve(dora_options(), "dora"); }
+TEST_CASE("ten AdamW steps give PEFT's losses: rsLoRA") {
+  puna::TrainOptions o = fixture_options(TrainMethod::lora);
+  o.rank_stabilized = true;
+  check_curve(o, "rslora");
+}

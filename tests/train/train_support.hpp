@@ -49,6 +49,12 @@ inline void set_weights(puna::Trainer& trainer, const std::vector<float>& values
   REQUIRE(at == values.size());
 }
 
+// Where PyTorch's adapters begin.
+inline void set_start(puna::Trainer& trainer) {
+  if (trainer.options().method == puna::TrainMethod::full) return;
+  set_weights(trainer, read_floats(fixture(trainer.options().dora ? "train/dora.init.f32" : "train/lora.init.f32")));
+}
+
 inline void run(puna::Trainer& trainer) {
   while (!trainer.step({}, nullptr)) {
   }

@@ -1,4 +1,4 @@
-// A low-rank adapter beside a model: y += scale * (alpha / r) B A x. PEFT folders and GGUF adapters; rows in Meta's order.
+// A low-rank adapter beside a model: y += scale * (alpha / r) B A x, or DoRA's (nn/dora.hpp). PEFT folders and GGUF adapters; rows in Meta's order.
 #pragma once
 
 #include <memory>
@@ -18,6 +18,7 @@ class Adapter {
     std::uint32_t rank;
     float scale;          // alpha / r, or alpha / sqrt(r)
     Buffer<float> a, b;   // [r][columns], [rows][r]
+    Buffer<float> m{};    // [rows], DoRA's magnitudes; else empty
   };
 
   Adapter(std::string name, std::vector<Module> modules) : name_(std::move(name)), modules_(std::move(modules)) {}
@@ -52,8 +53,12 @@ class AdapterSet {
  private:
   std::vector<AdapterUse> uses_;
   Buffer<float> inner_;
+  std::vector<Buffer<float>> factors_;  // of DoRA's modules
   Adaptation adaptation_;
 };
+
+// |W + scale B A| of every row (nn/dora.hpp).
+void lora_row_norms(const Model& model, const Matrix& w, std::uint32_t rank, const float* a, const float* b, float scale, float* norms);
 
 // Where a model keeps a part.
 const Matrix& model_matrix(const Model& model, Part part, std::uint32_t layer);

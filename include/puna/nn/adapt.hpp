@@ -1,4 +1,5 @@
-// Adapters at inference: what is added to a product of linear.hpp, y += s B (A x), in f32. Several may share a weight.
+// Adapters at inference: what is added to a product of linear.hpp, y += s B (A x), in f32. Several may share a weight. DoRA's
+// (dora.hpp) scale what is there: y = c (y + s B (A x)).
 #pragma once
 
 #include <algorithm>
@@ -13,6 +14,7 @@ struct Adapted {
   const Matrix* w;  // whose product it is added to
   Matrix a, b;      // f32: [r][columns], [rows][r]
   float scale;
+  const float* factor = nullptr;  // [rows], DoRA's c
 };
 
 struct Adaptation {
@@ -27,8 +29,8 @@ struct Adaptation {
   }
 };
 
-// A token's sums do not depend on the tokens beside it: both products are the kernels' own.
-inline void adapt(const Compute& c, const Adapted& l, float* inner, float* y, const Rows& x, std::uint32_t T) {
+// add_to: null, or where y has been added, and its change is too. A token's sums do not depend on the tokens beside it: both products are the kernels' own.
+inline void adapt(const Compute& c, const Adapted& l, float* inner, float* y, float* add_to, const Rows& x, std::uint32_t T) {
   constexpr std::uint32_t tokens = 32, rows = 32;
   const std::uint32_t r = l.a.rows, token_tiles = (T + tokens - 1) / tokens;
   c.pass(token_tiles, static_cast<std::uint64_t>(T) * r * l.a.columns, [&](std::uint32_t tile, std::uint32_t worker) {
@@ -44,7 +46,13 @@ inline void adapt(const Compute& c, const Adapted& l, float* inner, float* y, co
     c.kernels.matmul({DType::f32, l.b.row(first), l.b.stride, n, r, inner + static_cast<std::size_t>(t) * r, r, count, part, rows,
                       c.worker_scratch(worker)});
     for (std::uint32_t i = 0; i < count; ++i)
-      for (std::uint32_t j = 0; j < n; ++j) y[static_cast<std::size_t>(t + i) * l.b.rows + first + j] += l.scale * part[i * rows + j];
+      for (std::uint32_t j = 0; j < n; ++j) {
+        const std::size_t at = static_cast<std::size_t>(t + i) * l.b.rows + first + j;
+        float change = l.scale * part[i * rows + j];
+        if (l.factor) change = (l.factor[first + j] - 1) * y[at] + l.factor[first + j] * change;
+        y[at] += change;
+        if (add_to) add_to[at] += change;
+      }
   });
 }
 

@@ -3,13 +3,19 @@
 #pragma once
 
 #include "puna/nn/attention_train.hpp"
+#include "puna/nn/dora.hpp"
 #include "puna/nn/embedding.hpp"
-#include "puna/nn/lora.hpp"
 #include "puna/nn/params.hpp"
 #include "puna/nn/rms_norm.hpp"
 #include "puna/nn/swiglu.hpp"
 
 namespace puna {
+
+// What an adapter keeps for its backward.
+struct AdapterRows {
+  float* u = nullptr;  // [T][r]
+  float* z = nullptr;  // [T][rows], DoRA's
+};
 
 // A projection as training sees it.
 struct TrainLinear {
@@ -49,8 +55,8 @@ struct TrainRows {
   float *dq, *dk, *dv, *d_o;
   float* df;                 // [T][F]
   float* inverse;            // [T]
-  float* u[7];               // [T][r] of q k v o gate up down; the head has its own
-  float* head_u;             // [T][r]
+  AdapterRows kept[7];       // of q k v o gate up down
+  AdapterRows head_kept;     // [head_rows]
   float* gu;                 // [T][r]
   float* dropped;            // [T][max(D, H E, F)], or null
   float *last, *d_last;      // [L][D], the rows whose targets count
@@ -77,22 +83,39 @@ struct TrainCompute {
   const TrainInput& in;
 };
 
-inline void forward(const TrainCompute& s, const TrainLinear& l, float* y, const float* x, std::uint32_t T, float* u, bool add,
+// What backward needs of an adapter, without the product itself.
+inline void forward_kept(const TrainCompute& s, const TrainLinear& l, const float* x, std::uint32_t T, const AdapterRows& kept, const Dropout& d) {
+  const LoraRows rows{kept.u, s.r.gu, s.r.dropped};
+  if (!l.lora) return;
+  if (!l.lora->m) return lora_inner(s.c, *l.lora, x, T, l.w.columns, d, rows);
+  weight_product(s.c, kept.z, x, T, l.w, false);
+  lora(s.c, *l.lora, kept.z, x, T, l.w.columns, l.w.rows, d, rows);
+}
+
+inline void forward(const TrainCompute& s, const TrainLinear& l, float* y, const float* x, std::uint32_t T, const AdapterRows& kept, bool add,
                     std::uint64_t first_row = 0) {
-  weight_product(s.c, y, x, T, l.w, add);
   Dropout d = s.in.dropout;
   d.first = first_row;
-  if (l.lora) lora(s.c, *l.lora, y, x, T, l.w.columns, l.w.rows, d, {u, s.r.gu, s.r.dropped});
+  if (l.lora && l.lora->m) {
+    forward_kept(s, l, x, T, kept, d);
+    return dora_rows(s.c, *l.lora, y, kept.z, T, l.w.rows, add);
+  }
+  weight_product(s.c, y, x, T, l.w, add);
+  if (l.lora) lora(s.c, *l.lora, y, x, T, l.w.columns, l.w.rows, d, {kept.u, s.r.gu, s.r.dropped});
 }
 
 // dx: null when nothing below is trained.
-inline void backward(const TrainCompute& s, const TrainLinear& l, float* dx, const float* g, const float* x, std::uint32_t T, float* u,
-                     bool add, std::uint64_t first_row = 0) {
+inline void backward(const TrainCompute& s, const TrainLinear& l, float* dx, const float* g, const float* x, std::uint32_t T,
+                     const AdapterRows& kept, bool add, std::uint64_t first_row = 0) {
+  if (l.lora && l.lora->m) {
+    dora_back(s.c, *l.lora, kept.z, g, T, l.w.rows);
+    g = kept.z;
+  }
   if (dx) weight_product_back(s.c, dx, g, T, l.w, add);
   if (l.dw) outer_product(s.c, l.dw, g, l.w.rows, x, l.w.columns, T);
   Dropout d = s.in.dropout;
   d.first = first_row;
-  if (l.lora) lora_back(s.c, *l.lora, dx, g, x, T, l.w.columns, l.w.rows, d, {u, s.r.gu, s.r.dropped});
+  if (l.lora) lora_back(s.c, *l.lora, dx, g, x, T, l.w.columns, l.w.rows, d, {kept.u, s.r.gu, s.r.dropped});
 }
 
 inline void copy_rows(const Compute& c, float* y, const float* x, std::uint32_t T, std::size_t n) {
@@ -103,44 +126,41 @@ inline void copy_rows(const Compute& c, float* y, const float* x, std::uint32_t 
 inline void block_train(const TrainCompute& s, const TrainBlock& w, const float* x, float* out) {
   const auto& [c, n, rope, r, in] = s;
   rms_norm(c, {r.h, nullptr, n.D}, x, w.attn_norm, in.T, n.norm_epsilon);
-  forward(s, w.wq, r.q, r.h, in.T, r.u[0], false);
-  forward(s, w.wk, r.k, r.h, in.T, r.u[1], false);
-  forward(s, w.wv, r.v, r.h, in.T, r.u[2], false);
+  forward(s, w.wq, r.q, r.h, in.T, r.kept[0], false);
+  forward(s, w.wk, r.k, r.h, in.T, r.kept[1], false);
+  forward(s, w.wv, r.v, r.h, in.T, r.kept[2], false);
   rope_rows(c, n, r.q, r.k, rope, in.segments, in.T, 1.0f);
   attention_train({c, n, r.q, r.k, r.v, in.segments, in.T}, r.o, r.log_sums);
   copy_rows(c, r.mid, x, in.T, n.D);
-  forward(s, w.wo, r.mid, r.o, in.T, r.u[3], true);
+  forward(s, w.wo, r.mid, r.o, in.T, r.kept[3], true);
 
   rms_norm(c, {r.h2, nullptr, n.D}, r.mid, w.ffn_norm, in.T, n.norm_epsilon);
-  forward(s, w.gate, r.gate, r.h2, in.T, r.u[4], false);
-  forward(s, w.up, r.up, r.h2, in.T, r.u[5], false);
+  forward(s, w.gate, r.gate, r.h2, in.T, r.kept[4], false);
+  forward(s, w.up, r.up, r.h2, in.T, r.kept[5], false);
   swiglu(c, {r.f, nullptr, n.F}, r.gate, r.up, in.T);
-  if (!out) {  // what the adapter of `down` keeps
-    if (w.down.lora) lora_inner(c, *w.down.lora, r.f, in.T, n.F, in.dropout, {r.u[6], r.gu, r.dropped});
-    return;
-  }
+  if (!out) return forward_kept(s, w.down, r.f, in.T, r.kept[6], in.dropout);
   copy_rows(c, out, r.mid, in.T, n.D);
-  forward(s, w.down, out, r.f, in.T, r.u[6], true);
+  forward(s, w.down, out, r.f, in.T, r.kept[6], true);
 }
 
 // r.dx: the gradient of the block's output in, of its input out.
 inline void block_back(const TrainCompute& s, const TrainBlock& w, const float* x, bool into_input) {
   const auto& [c, n, rope, r, in] = s;
   block_train(s, w, x, nullptr);
-  backward(s, w.down, r.df, r.dx, r.f, in.T, r.u[6], false);
+  backward(s, w.down, r.df, r.dx, r.f, in.T, r.kept[6], false);
   swiglu_back(c, r.df, r.gate, r.up, in.T, n.F);
-  backward(s, w.gate, r.dh, r.gate, r.h2, in.T, r.u[4], false);
-  backward(s, w.up, r.dh, r.up, r.h2, in.T, r.u[5], true);
+  backward(s, w.gate, r.dh, r.gate, r.h2, in.T, r.kept[4], false);
+  backward(s, w.up, r.dh, r.up, r.h2, in.T, r.kept[5], true);
   rms_norm_back(c, r.dx, r.dh, r.mid, w.ffn_norm, r.inverse, in.T, n.D, n.norm_epsilon, true);
   if (w.d_ffn_norm) rms_norm_weight_back(c, w.d_ffn_norm, r.dh, r.mid, r.inverse, in.T, n.D);
 
-  backward(s, w.wo, r.d_o, r.dx, r.o, in.T, r.u[3], false);
+  backward(s, w.wo, r.d_o, r.dx, r.o, in.T, r.kept[3], false);
   attention_train_back({c, n, r.q, r.k, r.v, in.segments, in.T}, r.dq, r.dk, r.dv, r.d_o, r.o, r.log_sums);
   rope_rows(c, n, r.dq, r.dk, rope, in.segments, in.T, -1.0f);
   float* dh = into_input || w.d_attn_norm ? r.dh : nullptr;
-  backward(s, w.wq, dh, r.dq, r.h, in.T, r.u[0], false);
-  backward(s, w.wk, dh, r.dk, r.h, in.T, r.u[1], true);
-  backward(s, w.wv, dh, r.dv, r.h, in.T, r.u[2], true);
+  backward(s, w.wq, dh, r.dq, r.h, in.T, r.kept[0], false);
+  backward(s, w.wk, dh, r.dk, r.h, in.T, r.kept[1], true);
+  backward(s, w.wv, dh, r.dv, r.h, in.T, r.kept[2], true);
   if (!dh) return;
   rms_norm_back(c, r.dx, r.dh, x, w.attn_norm, r.inverse, in.T, n.D, n.norm_epsilon, true);
   if (w.d_attn_norm) rms_norm_weight_back(c, w.d_attn_norm, r.dh, x, r.inverse, in.T, n.D);
@@ -156,11 +176,11 @@ inline void head_train(const TrainCompute& s, const TrainParams& p, const float*
   for (std::uint32_t first = 0; first < in.L; first += head_rows) {
     const std::uint32_t rows = std::min(head_rows, in.L - first);
     const float* last = r.last + first * D;
-    forward(s, p.head, r.logits, last, rows, r.head_u, false, first);
+    forward(s, p.head, r.logits, last, rows, r.head_kept, false, first);
     c.pass(rows, static_cast<std::uint64_t>(rows) * n.V * 12, [&](std::uint32_t i, std::uint32_t) {
       r.losses[first + i] = cross_entropy_row(r.logits + static_cast<std::size_t>(i) * n.V, n.V, in.targets[first + i], in.weight);
     });
-    if (learn) backward(s, p.head, r.d_last + first * D, r.logits, last, rows, r.head_u, false, first);
+    if (learn) backward(s, p.head, r.d_last + first * D, r.logits, last, rows, r.head_kept, false, first);
   }
   if (!learn) return;
   c.pass(in.T, static_cast<std::uint64_t>(in.T) * D, [&](std::uint32_t t, std::uint32_t) { std::fill(r.dx + t * D, r.dx + (t + 1) * D, 0.0f); });
@@ -177,12 +197,23 @@ inline void head_train(const TrainCompute& s, const TrainParams& p, const float*
   }
 }
 
+// DoRA's norms follow the adapters, which change from step to step.
+inline void dora_norms(const TrainCompute& s, const TrainParams& p) {
+  const auto one = [&](const TrainLinear& l) {
+    if (l.lora && l.lora->m) row_norms(s.c, l.lora->norms, l.w, l.lora->rank, l.lora->a, l.lora->b, l.lora->scale);
+  };
+  for (const TrainBlock& b : p.blocks)
+    for (const TrainLinear* l : {&b.wq, &b.wk, &b.wv, &b.wo, &b.gate, &b.up, &b.down}) one(*l);
+  one(p.head);
+}
+
 // A pass over whole texts: losses, and with `learn` gradients, added to those that are there.
 inline void train_pass(const TrainCompute& s, const TrainParams& p, bool learn) {
   const auto& [c, n, rope, r, in] = s;
   const std::size_t plane = static_cast<std::size_t>(in.T) * n.D;
   // Without gradients two planes take turns.
   const auto x = [&](std::uint32_t i) { return r.x + (learn ? i : i % 2) * plane; };
+  dora_norms(s, p);
   embedding(c, x(0), p.embedding, in.ids, nullptr, in.T);
   for (std::uint32_t i = 0; i < n.N; ++i) block_train(s, p.blocks[i], x(i), x(i + 1));
   head_train(s, p, x(n.N), learn);

@@ -82,7 +82,7 @@ inline void linear(const Compute& c, const Rows& x, std::uint32_t T, std::initia
   });
   if (!c.adaptation) return;
   for (const Product& p : products)
-    c.adaptation->each(p.w, [&](const Adapted& l) { adapt(c, l, c.adaptation->inner, p.add_to ? p.add_to : p.y, x, T); });
+    c.adaptation->each(p.w, [&](const Adapted& l) { adapt(c, l, c.adaptation->inner, p.y, p.add_to, x, T); });
 }
 
 }  // namespace puna

@@ -17,6 +17,10 @@ struct Lora {
   float* da = nullptr;
   float* db = nullptr;
   std::uint32_t number = 0;  // of this adapter in the model: its own stream of dropout
+  // DoRA (dora.hpp), else null:
+  const float* m = nullptr;  // [rows]
+  float* dm = nullptr;
+  float* norms = nullptr;    // of the rows as they are in this pass
 };
 
 // Which elements a pass drops: counter-based, so that a recomputed block drops the same.

@@ -27,6 +27,7 @@ struct TrainOptions {
   double alpha = 16;
   double dropout = 0;
   bool rank_stabilized = false;  // s = alpha / sqrt(r)
+  bool dora = false;             // a magnitude for each row (nn/dora.hpp)
   std::uint32_t targets = target_projections;
   bool fresh = false;  // full: from random weights, not from the model's
 

@@ -13,11 +13,11 @@
 namespace puna {
 
 struct Trained {
-  enum class Kind : std::int32_t { weight, lora_a, lora_b };
+  enum class Kind : std::int32_t { weight, lora_a, lora_b, magnitude };
   Part part;
   std::uint32_t layer;
   Kind kind;
-  std::uint32_t rows, columns;  // a norm has one row
+  std::uint32_t rows, columns;  // a norm has one row, magnitudes one column
   std::size_t offset;           // in each slab
   std::size_t size() const { return static_cast<std::size_t>(rows) * columns; }
   bool decays() const { return rows > 1 || kind != Kind::weight; }  // norms do not
@@ -48,11 +48,12 @@ class Trainable {
   const float* second_moments() const { return second_.data(); }
 
  private:
-  void add_lora(TrainLinear& l, Part part, std::uint32_t layer);
+  void add_lora(TrainLinear& l, Part part, std::uint32_t layer, Memory& memory);
   void add_weights(const Model& model);
   void point(const Model& model, const TrainOptions& options);
   void start_lora(std::uint64_t seed);
   void start_anew(std::uint64_t seed, std::uint32_t layers);
+  void start_magnitudes(const Model& model);
 
   std::uint32_t rank_ = 0;
   float scale_ = 0;
@@ -60,6 +61,7 @@ class Trainable {
   std::size_t size_ = 0;
   Buffer<float> weights_, gradients_, first_, second_;
   std::vector<Lora> loras_;
+  std::vector<Buffer<float>> norms_;  // of DoRA's rows
   TrainParams params_;
 };
 
