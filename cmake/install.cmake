@@ -27,7 +27,14 @@ write_basic_package_version_file("${PROJECT_BINARY_DIR}/puna-config-version.cmak
 install(FILES "${PROJECT_BINARY_DIR}/puna-config.cmake" "${PROJECT_BINARY_DIR}/puna-config-version.cmake"
     DESTINATION ${PUNA_INSTALL_CMAKEDIR})
 
-# Relative to prefix, so that an installed tree can be moved; a distribution may have given absolute folders.
+# Relative to where puna.pc lies, so that an installed tree can be moved; a distribution may have given absolute folders.
+if(IS_ABSOLUTE "${CMAKE_INSTALL_LIBDIR}")
+    set(PUNA_PC_PREFIX "${CMAKE_INSTALL_PREFIX}")
+else()
+    file(RELATIVE_PATH _up "/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/")
+    string(REGEX REPLACE "/$" "" _up "${_up}")
+    set(PUNA_PC_PREFIX "\${pcfiledir}/${_up}")
+endif()
 foreach(_dir IN ITEMS LIBDIR INCLUDEDIR)
     if(IS_ABSOLUTE "${CMAKE_INSTALL_${_dir}}")
         set(PUNA_PC_${_dir} "${CMAKE_INSTALL_${_dir}}")

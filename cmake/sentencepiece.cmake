@@ -1,5 +1,5 @@
 # sentencepiece, always from source and always private. The system's shared library exports the symbols of a bundled
-# protobuf and crashes a host that has its own; it also prints and exits. HACKING.md tells the whole story.
+# protobuf and crashes a host that has its own; it also prints and exits.
 #
 # Makes two targets:
 #   puna_sentencepiece      an object library: its objects go into libpuna.so, libpuna.a and the tests' core

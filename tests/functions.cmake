@@ -11,6 +11,8 @@ if(PUNA_SANITIZE)
     list(APPEND PUNA_TEST_ENVIRONMENT "PUNA_SANITIZE=${PUNA_SANITIZE}"
         "ASAN_OPTIONS=detect_stack_use_after_return=1:allocator_may_return_null=1"
         "UBSAN_OPTIONS=print_stacktrace=1" "TSAN_OPTIONS=halt_on_error=1")
+    # For tests that compute for minutes: half of their time would go into looking for returned stack frames.
+    set(PUNA_LONG_SUMS "ASAN_OPTIONS=detect_stack_use_after_return=0:allocator_may_return_null=1")
 endif()
 
 # doctest's implementation and support.hpp's, compiled once.

@@ -10,14 +10,16 @@
  *   8 measures   perplexity
  *   9 slimming   quantize, convert, calibrate
  *  10 data       chat templates, training data
+ *  11 training   puna_trainer
+ *  12 adapters   puna_adapter, puna_merge
  *
  * Rules that hold everywhere (ABI.md has the whole promise)
  * - Every call that can fail returns a status (PUNA_OK is 0) and takes an optional puna_error* last. On failure outputs
- *   are untouched. No call aborts, exits, prints, throws, or installs a signal handler.
+ *   are untouched, but for what is said beside a call (the count of PUNA_E_BUFFER, *done of a job). No call aborts, exits, prints, throws, or installs a signal handler.
  * - Option structs: call their puna_..._init first. They only ever grow at the end; struct_size says which one you know.
  * - puna_..._destroy takes NULL. Children keep what they need of their parents alive, so the order of destroys is free.
- * - A const handle may be used by any number of threads at once. Others by one thread at a time; two at once, or a call
- *   on a handle from its own callback, get PUNA_E_BUSY.
+ * - A const handle may be used by any number of threads at once, a session's excepted. Others, and every session, by one
+ *   thread at a time; two at once, or a call on a handle from its own callback, get PUNA_E_BUSY.
  * - Paths are NUL-terminated UTF-8, on Windows too. Text in is UTF-8 with a length, copied. Text out is borrowed; its
  *   lifetime is stated, and it is NUL-terminated as well where that is said.
  * - Callbacks return 0 to go on; another value stops the work with PUNA_E_CALLBACK and that value in error.user_code.
@@ -108,7 +110,7 @@ typedef struct puna_source puna_source;
 typedef struct puna_progress {
   uint32_t struct_size;
   int32_t phase;       /* PUNA_PHASE_... */
-  uint64_t done;       /* in the phase's unit: bytes when loading, tokens else */
+  uint64_t done;       /* in the phase's unit: bytes when hashing, loading or writing, tokens else */
   uint64_t total;      /* 0: not known */
   double elapsed_ms;
 } puna_progress;
@@ -117,6 +119,7 @@ typedef struct puna_progress {
 #define PUNA_PHASE_PROMPT ((int32_t)3)
 #define PUNA_PHASE_DECODE ((int32_t)4)
 #define PUNA_PHASE_EVALUATE ((int32_t)5)
+/* Called between slices of work of some 20 ms, and at the end. */
 typedef int32_t(PUNA_CALL* puna_progress_fn)(void* user, const puna_progress* progress);
 
 typedef struct puna_model_options {
@@ -133,6 +136,8 @@ typedef struct puna_model_options {
  * products are slower. Default: they are laid out anew for this machine's vectors while they load, without loss and in as
  * many bytes, and the mapped pages are given back. */
 #define PUNA_MODEL_AS_STORED ((uint32_t)4)
+/* Weights are locked in memory (mlock), so that nothing pages them out. PUNA_E_MEMORY names the system's limit if it refuses. */
+#define PUNA_MODEL_LOCK ((uint32_t)8)
 PUNA_API void PUNA_CALL puna_model_options_init(puna_model_options* options, size_t size);
 
 /* Opens a GGUF file, a Hugging Face folder, a Meta folder or .pth, or a llama2.c .bin. runtime NULL: a private default. */
@@ -184,6 +189,8 @@ typedef struct puna_token_event {
 typedef int32_t(PUNA_CALL* puna_text_fn)(void* user, const char* text, size_t length);
 typedef int32_t(PUNA_CALL* puna_token_fn)(void* user, const puna_token_event* event);
 
+/* A generation that ended with PUNA_STOP_LENGTH, or was cancelled, leaves the sequence whole: its last drawn token may not be
+ * in the cache yet. To go on without new text, take the last id back with puna_session_truncate and give it as prompt_ids. */
 typedef struct puna_generate_options {
   uint32_t struct_size;
   uint32_t flags;           /* PUNA_GENERATE_... */
@@ -258,10 +265,11 @@ typedef void(PUNA_CALL* puna_parallel_for_fn)(void* user, uint32_t count, puna_t
 
 typedef struct puna_runtime_options {
   uint32_t struct_size;
-  int32_t threads;            /* workers of the built-in pool, the caller included; 0: one per core */
+  int32_t threads;            /* workers of the built-in pool, the caller included; 0: one per core that the process may
+                                 use, by its affinity and its container's quota */
   uint64_t memory_limit;      /* bytes of weights, caches and workspaces; 0: none */
   uint32_t spin_us;           /* how long an idle worker spins before it sleeps; default 50 */
-  uint32_t reserved;
+  uint32_t flags;             /* PUNA_RUNTIME_... */
   puna_allocate_fn allocate;  /* both or neither */
   puna_release_fn release;
   void* allocator_user;
@@ -270,6 +278,9 @@ typedef struct puna_runtime_options {
   puna_parallel_for_fn parallel_for;  /* the host's task system instead of the pool; `threads` is its width */
   void* tasks_user;
 } puna_runtime_options;
+/* The pool's threads each keep to a core of their own; the caller's thread stays as it is. Where the system has no such call
+ * or refuses, they roam. */
+#define PUNA_RUNTIME_PIN ((uint32_t)1)
 PUNA_API void PUNA_CALL puna_runtime_options_init(puna_runtime_options* options, size_t size);
 PUNA_API int32_t PUNA_CALL puna_runtime_create(puna_runtime** out, const puna_runtime_options* options, puna_error* error);
 PUNA_API void PUNA_CALL puna_runtime_destroy(puna_runtime* runtime); /* threads end when its last child is gone */
@@ -286,7 +297,7 @@ PUNA_API int32_t PUNA_CALL puna_runtime_get_info(const puna_runtime* runtime, pu
                                                  puna_error* error);
 
 /* A stop button for any thread: tripping is one lock-free atomic store, so a signal handler may do it. Jobs keep their own
- * reference. */
+ * reference. Once tripped it stays so: make a new one for the next work. */
 PUNA_API int32_t PUNA_CALL puna_cancel_create(puna_cancel** out, puna_error* error);
 PUNA_API void PUNA_CALL puna_cancel_trip(puna_cancel* cancel);
 PUNA_API void PUNA_CALL puna_cancel_destroy(puna_cancel* cancel);
@@ -297,7 +308,7 @@ PUNA_API void PUNA_CALL puna_cancel_destroy(puna_cancel* cancel);
 PUNA_API int32_t PUNA_CALL puna_job_step(puna_job* job, double max_ms, int32_t* done, puna_error* error);
 /* Runs it on a thread of the runtime. Callbacks then come from that thread. */
 PUNA_API int32_t PUNA_CALL puna_job_start(puna_job* job, puna_error* error);
-/* For a started job: never blocks. *done 1 when finished; then the status is the work's own. */
+/* Never blocks. *done 1 when finished, well or not; then the status is the work's own. So in step and wait. */
 PUNA_API int32_t PUNA_CALL puna_job_poll(puna_job* job, int32_t* done, puna_error* error);
 /* For a started job: waits up to max_ms (negative: for ever). */
 PUNA_API int32_t PUNA_CALL puna_job_wait(puna_job* job, double max_ms, int32_t* done, puna_error* error);

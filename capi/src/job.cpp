@@ -85,6 +85,11 @@ bool puna_job::slice(const Deadline& deadline) {
   return finished;
 }
 
+bool puna_job::failed_with(std::int32_t status) const noexcept {
+  if (!done_.load(std::memory_order_acquire) || !error_) return false;
+  return capi::entry(nullptr, [&] { rethrow(); }) == status;
+}
+
 void puna_job::rethrow() const {
   if (error_) std::rethrow_exception(error_);
 }
@@ -164,6 +169,15 @@ capi::Work& puna_job::finished_work() const {
   return *work_;
 }
 
+namespace {
+
+// Work that failed is finished too, so that a loop until done ends; wrong calls leave *done alone.
+void tell_failed(const puna_job* job, std::int32_t status, std::int32_t* done) {
+  if (done && job && status != PUNA_OK && job->failed_with(status)) *done = 1;
+}
+
+}  // namespace
+
 extern "C" {
 
 int32_t PUNA_CALL puna_cancel_create(puna_cancel** out, puna_error* error) {
@@ -185,6 +199,7 @@ int32_t PUNA_CALL puna_job_step(puna_job* job, double max_ms, int32_t* done, pun
     const bool finished = capi::required(job, "job").step(max_ms);
     if (done) *done = finished;
   });
+  tell_failed(job, status, done);
   if (job && status != PUNA_E_BUSY && job->orphaned()) delete job;
   return status;
 }
@@ -194,17 +209,21 @@ int32_t PUNA_CALL puna_job_start(puna_job* job, puna_error* error) {
 }
 
 int32_t PUNA_CALL puna_job_poll(puna_job* job, int32_t* done, puna_error* error) {
-  return capi::entry(error, [&] {
+  const int32_t status = capi::entry(error, [&] {
     const bool finished = capi::required(job, "job").poll();
     if (done) *done = finished;
   });
+  tell_failed(job, status, done);
+  return status;
 }
 
 int32_t PUNA_CALL puna_job_wait(puna_job* job, double max_ms, int32_t* done, puna_error* error) {
-  return capi::entry(error, [&] {
+  const int32_t status = capi::entry(error, [&] {
     const bool finished = capi::required(job, "job").wait(max_ms);
     if (done) *done = finished;
   });
+  tell_failed(job, status, done);
+  return status;
 }
 
 int32_t PUNA_CALL puna_job_progress(const puna_job* job, puna_progress* out, size_t size, puna_error* error) {

@@ -52,6 +52,7 @@ struct puna_job {
   // A destroy from inside the job's own callback is carried out when the call that it interrupts returns.
   void destroy() noexcept;
   bool orphaned() const noexcept { return orphan_; }
+  bool failed_with(std::int32_t status) const noexcept;  // finished, with an error of this status
 
  private:
   bool slice(const puna::Deadline& deadline);  // one step of the work, and its progress told

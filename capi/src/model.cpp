@@ -61,10 +61,11 @@ puna_model_options model_defaults() {
 }
 
 puna::LoadOptions load_options(const puna_source& s, const puna_model_options& o) {
-  if (o.flags & ~(PUNA_MODEL_COPY | PUNA_MODEL_NO_TOKENIZER | PUNA_MODEL_AS_STORED))
+  if (o.flags & ~(PUNA_MODEL_COPY | PUNA_MODEL_NO_TOKENIZER | PUNA_MODEL_AS_STORED | PUNA_MODEL_LOCK))
     fail(Code::unsupported, "options.flags is " + std::to_string(o.flags) + ", with bits that this library does not know");
   puna::LoadOptions load;
   load.copy_all = (o.flags & PUNA_MODEL_COPY) != 0;
+  load.lock = (o.flags & PUNA_MODEL_LOCK) != 0;
   load.as_stored = (o.flags & PUNA_MODEL_AS_STORED) != 0;
   load.no_tokenizer = (o.flags & PUNA_MODEL_NO_TOKENIZER) != 0;
   if (s.sha256) load.sha256 = s.sha256;
@@ -299,6 +300,7 @@ int32_t PUNA_CALL puna_listing_model_info(const puna_listing* listing, puna_mode
       info.parameters += count;
       info.weight_bytes += t.bytes;
     }
+    info.tied = l.tied;
     capi::write_output(out, size, info, "out");
   });
 }

@@ -46,7 +46,15 @@ puna::QuantizeOptions core_options(const puna_quantize_options& o, bool requanti
   return q;
 }
 
-std::unique_ptr<puna::WeightSink> sink_for(const std::string& path, const puna_quantize_options& o) {
+// Over the file that it is made of, a worse copy would be all that is left.
+void check_apart(const puna::WeightSource& source, const std::string& path) {
+  for (const auto& file : source.files())
+    if (!file->path().empty() && puna::same_file(file->path(), path))
+      fail(Code::argument, path + ": is the model that is read; give the output another name");
+}
+
+std::unique_ptr<puna::WeightSink> sink_for(const puna::WeightSource& source, const std::string& path, const puna_quantize_options& o) {
+  check_apart(source, path);
   if (o.format < PUNA_FORMAT_AUTO || o.format > PUNA_FORMAT_SAFETENSORS)
     fail(Code::argument, "options.format is " + std::to_string(o.format) + ", not a PUNA_FORMAT_ value");
   const bool gguf = o.format == PUNA_FORMAT_GGUF || (o.format == PUNA_FORMAT_AUTO && path.ends_with(".gguf"));
@@ -59,7 +67,7 @@ class QuantizeWork final : public capi::Work {
  public:
   QuantizeWork(puna::RuntimeRef runtime, std::shared_ptr<const puna::WeightSource> source, const std::string& path,
                const puna_quantize_options& o, bool requantize = false)
-      : quantizer_(std::move(runtime), std::move(source), sink_for(path, o), core_options(o, requantize)) {}
+      : quantizer_(std::move(runtime), source, sink_for(*source, path, o), core_options(o, requantize)) {}
   bool step(const puna::Deadline& deadline, const puna::CancelToken* cancel) override { return quantizer_.step(deadline, cancel); }
   capi::WorkProgress progress() const override { return {PUNA_PHASE_WRITE, quantizer_.done(), quantizer_.total()}; }
   puna_quantize_result quantized() const override {

@@ -20,7 +20,10 @@ puna::RuntimeOptions core_options(const puna_runtime_options& o) {
   if (o.threads < 0 || o.threads > 1024)
     fail(Code::argument, "options.threads is " + std::to_string(o.threads) + ", not in 0 to 1024");
   if (!o.allocate != !o.release) fail(Code::argument, "options.allocate and options.release go together");
+  if (o.flags & ~PUNA_RUNTIME_PIN)
+    fail(Code::unsupported, "options.flags is " + std::to_string(o.flags) + ", with bits that this library does not know");
   puna::RuntimeOptions r;
+  r.pin = (o.flags & PUNA_RUNTIME_PIN) != 0;
   r.threads = static_cast<std::uint32_t>(o.threads);
   r.spin_us = std::min(o.spin_us, 1'000'000u);
   r.memory_limit = o.memory_limit;

@@ -58,7 +58,7 @@ struct Options {
   std::string model, tokenizer, sha256, synthetic, type = "q4_0";
   std::uint32_t threads = 0, context = 0;
   std::uint64_t memory_limit = 0;
-  bool as_stored = false;
+  bool as_stored = false, lock = false, pin = false;
   std::int32_t cache = PUNA_CACHE_F16;
   bool json = false, quiet = false;
 };
@@ -93,7 +93,7 @@ class CommandLine {
   void add_output();                    // --json --quiet
   void add_model();                     // -m --tokenizer --sha256
   void add_synthetic();                 // --synthetic --type
-  void add_machine();                   // --threads --memory-limit --as-stored
+  void add_machine();                   // --threads --memory-limit --as-stored --mlock --pin
   void add_cache(bool context = true);  // --context --cache
   // False when the help was asked for and shown. Throws Usage.
   bool parse(const Arguments& arguments);

@@ -110,6 +110,8 @@ int run_convert(const Arguments& arguments) {
   add_common(line, r);
   if (!line.parse(arguments)) return exit_ok;
   r.options = line.options();
+  if (r.type && *r.type != "f32" && *r.type != "f16" && *r.type != "bf16")
+    throw Usage("--dtype " + *r.type + ": f32, f16 or bf16; puna quantize writes the others");
   r.requantize = true;  // from blocks to floats nothing is lost
   return write(r);
 }

@@ -137,19 +137,38 @@ puna_train_options train_options(const Request& r, Report& report, const std::st
   return o;
 }
 
+bool is_empty_folder(const std::string& name) {
+  const auto path = utf8_path(name);
+  return std::filesystem::is_directory(path) && std::filesystem::is_empty(path);
+}
+
+// What can be known to fail at the end is told at the beginning.
+void check_output(const Request& r, const std::string& checkpoint) {
+  if (exists(r.out) && !is_empty_folder(r.out)) throw Failed(r.out + ": exists already; nothing was done");
+  AtomicFile probe(checkpoint);  // leaves nothing
+  if (!r.type) return;
+  if (r.method != "full") throw Usage("--type goes with --method full: an adapter is written in f32");
+  const ModelFiles files(r.options);
+  puna_quantize_options o;
+  puna_quantize_options_init(&o, sizeof o);
+  o.type = r.type->c_str();
+  o.flags = PUNA_QUANTIZE_REQUANTIZE;
+  puna_plan plan{};
+  puna::call(puna_plan_quantize, &files.model(), &o, &plan, sizeof plan);
+}
+
 int train(const Request& r) {
   const std::string checkpoint = r.out + ".checkpoint";
   const Interrupt interrupt;
   Progress progress(r.options.quiet);
   Report report(r, progress);
   const puna_train_options o = train_options(r, report, checkpoint);
-  if (exists(r.out) && exists(checkpoint)) {  // killed between the last two deeds: the output is whole
+  if (exists(r.out) && exists(checkpoint) && !is_empty_folder(r.out)) {  // killed between the last two deeds: the output is whole
     std::filesystem::remove(utf8_path(checkpoint));
     say(r.options.quiet, fmt::format("{}: the run is complete", printable(r.out)));
     return exit_ok;
   }
-  if (exists(r.out) && !(std::filesystem::is_directory(utf8_path(r.out)) && std::filesystem::is_empty(utf8_path(r.out))))
-    throw Failed(r.out + ": exists already; nothing was done");
+  check_output(r, checkpoint);
   const puna::Runtime runtime = make_runtime(r.options);
   const puna::Model model = open_model(r.options, runtime, progress, interrupt);
   puna_trainer* made = nullptr;

@@ -43,7 +43,12 @@ std::string read_text(const std::string& name) {
   return text;
 }
 
-AtomicFile::AtomicFile(const std::string& name) : name_(name), target_(utf8_path(name)), temporary_(target_) {
+AtomicFile::AtomicFile(const std::string& name) : name_(name), target_(utf8_path(name)) {
+  std::error_code error;
+  if (const auto real = std::filesystem::canonical(target_, error); !error) target_ = real;  // a link stays, its file is replaced
+  if (const auto there = std::filesystem::status(target_, error); std::filesystem::exists(there) && !std::filesystem::is_regular_file(there))
+    throw Failed(name_ + ": cannot write: it is no regular file, and would be replaced");
+  temporary_ = target_;
   temporary_ += fmt::format(".{:08x}.tmp", std::random_device{}());
   errno = 0;
   out_.open(temporary_, std::ios::binary | std::ios::trunc);

@@ -26,6 +26,7 @@ ModelFiles::ModelFiles(const Options& options) {
   } else {
     model_.path = options.model.c_str();
   }
+  if (options.lock) model_options_.flags |= PUNA_MODEL_LOCK;
   if (options.as_stored) model_options_.flags |= PUNA_MODEL_AS_STORED;
   if (!options.sha256.empty()) model_.sha256 = options.sha256.c_str();
   if (!options.tokenizer.empty()) {
@@ -38,6 +39,7 @@ puna::Runtime make_runtime(const Options& options) {
   puna::RuntimeOptions runtime;
   runtime.threads = static_cast<std::int32_t>(options.threads);
   runtime.memory_limit = options.memory_limit;
+  if (options.pin) runtime.flags |= PUNA_RUNTIME_PIN;
   if (!options.quiet) runtime.log = log_line;
   return puna::Runtime(runtime);
 }

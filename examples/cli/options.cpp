@@ -180,9 +180,11 @@ void CommandLine::add_synthetic() {
 
 void CommandLine::add_machine() {
   group("Machine");
-  integer("--threads", options_.threads, 1, 4096, "default: one per core");
+  integer("--threads", options_.threads, 1, 1024, "default: one per core");
   value("--memory-limit", "BYTES", "fail rather than use more for weights, cache and workspace: 512M, 2G",
         [this](const std::string& name, const std::string& text) { options_.memory_limit = parse_bytes(name, text); });
+  flag("--mlock", options_.lock, "keep the weights in memory, whatever else runs");
+  flag("--pin", options_.pin, "each thread on a core of its own");
   flag("--as-stored", options_.as_stored, "use weights where the file is mapped: starts at once, runs slower");
 }
 

@@ -12,6 +12,7 @@
 #endif
 
 #include "puna/base/fpenv.hpp"
+#include "puna/base/machine.hpp"
 
 namespace puna {
 namespace {
@@ -54,7 +55,7 @@ struct Run {
 }  // namespace
 
 struct TaskSystem::Pool {
-  Pool(std::uint32_t helpers, std::uint32_t spin_us) : spin(spin_us), owner(process_id()) {
+  Pool(std::uint32_t helpers, std::uint32_t spin_us, bool pin_each) : spin(spin_us), pin(pin_each), owner(process_id()) {
     threads.reserve(helpers);
     try {
       for (std::uint32_t i = 0; i < helpers; ++i) threads.emplace_back([this, i] { loop(i + 1); });
@@ -113,6 +114,7 @@ struct TaskSystem::Pool {
 
   void loop(std::uint32_t worker) noexcept {
     FpGuard fp;
+    if (pin) pin_this_thread(worker);
     std::uint32_t seen = 0;
     for (;;) {
       wait_epoch(seen);
@@ -138,6 +140,7 @@ struct TaskSystem::Pool {
   }
 
   std::uint32_t spin;
+  bool pin;
   long owner;
   std::mutex in_use;
   Run* run = nullptr;
@@ -149,11 +152,11 @@ struct TaskSystem::Pool {
   std::vector<std::thread> threads;
 };
 
-std::uint32_t default_threads() noexcept { return std::max(1u, std::thread::hardware_concurrency()); }
+std::uint32_t default_threads() noexcept { return usable_cores(); }
 
-TaskSystem::TaskSystem(std::uint32_t threads, std::uint32_t spin_us, HostTasks host)
+TaskSystem::TaskSystem(std::uint32_t threads, std::uint32_t spin_us, HostTasks host, bool pin)
     : width_(threads ? std::min(threads, 1024u) : default_threads()), host_(host) {
-  if (!host_.parallel_for && width_ > 1) pool_ = std::make_unique<Pool>(width_ - 1, spin_us);
+  if (!host_.parallel_for && width_ > 1) pool_ = std::make_unique<Pool>(width_ - 1, spin_us, pin);
 }
 
 TaskSystem::~TaskSystem() = default;

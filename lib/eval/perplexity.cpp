@@ -1,6 +1,7 @@
 #include "puna/eval/perplexity.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 #include "puna/eval/nll.hpp"
 
@@ -43,7 +44,7 @@ void PerplexityRun::add_documents(const std::vector<std::string_view>& texts, st
     encode.bos = true;
     Window w{tokenizer.encode(texts[i], encode), 1};
     if (w.ids.size() > n) w.ids.resize(n);
-    if (w.ids.size() < 2) fail(Code::argument, "text " + std::to_string(i) + " is empty: nothing to score");
+    if (w.ids.size() < 2) fail(Code::argument, "text " + std::to_string(i + 1) + " is empty: nothing to score");
     windows_.push_back(std::move(w));
   }
   if (windows_.empty()) fail(Code::argument, "no text to measure");
@@ -87,7 +88,9 @@ void PerplexityRun::score_row() {
   const std::uint32_t row = scored_rows_++;
   ++done_;
   if (!want_[row]) return;
-  sum_ += log_softmax_nll(session_->logits(row), w.ids[slice_begin_ + row + 1]);
+  const double nll = log_softmax_nll(session_->logits(row), w.ids[slice_begin_ + row + 1]);
+  if (!std::isfinite(nll)) fail(Code::format, model_->name() + ": gives no numbers: the loss of token " + std::to_string(done_) + " is not finite");
+  sum_ += nll;
   ++scored_;
 }
 

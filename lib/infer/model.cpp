@@ -48,7 +48,7 @@ void set_norm(Params& p, Part part, std::uint32_t layer, const float* weight) {
 
 WeightPlan plan_weights(const WeightSource& source, const Config& config, bool copy_all, std::uint32_t pack) {
   WeightPlan plan;
-  const bool tied = !source.find(Part::token_embedding, 0) || !source.find(Part::output, 0);
+  const bool tied = is_tied(source);
   const auto add = [&](Part part, std::uint32_t layer, bool required) {
     const WeightInfo* found = source.find(part, layer);
     const std::string label =
@@ -187,6 +187,7 @@ void ModelLoader::begin_item() {
     model_->owned_.emplace_back(runtime_->memory, static_cast<std::size_t>(item.bytes), item.info->name.c_str(), Raw{});
     data = model_->owned_.back().data();
   }
+  item_data_ = data;
   if (Matrix* slot = matrix_slot(model_->params_, item.part, item.layer)) {
     *slot = {item.type, data, static_cast<std::uint32_t>(item.info->rows), static_cast<std::uint32_t>(item.info->columns),
              static_cast<std::size_t>(row_bytes(item.type, item.info->columns)), item.pack};
@@ -231,7 +232,9 @@ void ModelLoader::load_some(const Deadline& deadline, const CancelToken* cancel)
 }
 
 void ModelLoader::finish_item() {
-  done_ += plan_.items[item_].bytes;
+  const WeightPlan::Item& item = plan_.items[item_];
+  if (options_.lock) model_->locked_.add(item_data_, static_cast<std::size_t>(item.bytes), model_->name_ + ": tensor " + item.info->name);
+  done_ += item.bytes;
   ++item_;
   item_row_ = 0;
   item_tile_ = 0;

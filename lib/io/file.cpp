@@ -141,6 +141,11 @@ bool path_exists(const std::string& path) {
   return fs::exists(native(path), error);
 }
 
+bool same_file(const std::string& a, const std::string& b) {
+  std::error_code error;
+  return fs::equivalent(native(a), native(b), error) && !error;
+}
+
 std::string path_join(const std::string& folder, const std::string& name) {
   if (folder.empty()) return name;
   return last_separator(folder) == folder.size() - 1 ? folder + name : folder + "/" + name;

@@ -124,7 +124,7 @@ class GgufWeights final : public WeightSource {
   // Which matrices of a packed file are: those that a model packs, where whole groups of rows make them up.
   void mark_packed() {
     if (pack_ == 0) return;
-    const bool tied = !find(Part::token_embedding, 0) || !find(Part::output, 0);
+    const bool tied = is_tied(*this);
     const auto mark = [&](Part part, std::uint32_t layer) {
       const std::size_t i = slot(part, layer);
       if (i != none && packs(part, infos_[i].type, pack_, tied) && infos_[i].rows % pack_ == 0) infos_[i].pack = pack_;
@@ -404,6 +404,7 @@ Listing inspect_gguf(std::shared_ptr<const File> file) {
     const GgufWeights weights(std::move(g));
     check_weights(weights);
     listing.hyperparameters = weights.hyperparameters();
+    listing.tied = is_tied(weights);
   } catch (const Error& e) {
     // Not a Llama that this library could load; the listing is what was asked for.
     if (e.code() != Code::format && e.code() != Code::unsupported) throw;

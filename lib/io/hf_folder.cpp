@@ -210,7 +210,9 @@ Listing inspect_hf_folder(const std::string& path) {
   out.metadata.insert(out.metadata.end(), found.metadata.begin(), found.metadata.end());
   io::list_tensors(found.tensors, out);
   try {
-    out.hyperparameters = io::make_hf_model(path, path, std::move(found))->hyperparameters();
+    const auto source = io::make_hf_model(path, path, std::move(found));
+    out.hyperparameters = source->hyperparameters();
+    out.tied = is_tied(*source);
   } catch (const Error&) {
     // Some other architecture, or an incomplete folder: the listing is all there is.
   }

@@ -16,7 +16,9 @@ namespace {
 void add_hyperparameters(Listing& listing, const std::shared_ptr<const File>& file) {
   if (listing.hyperparameters) return;
   try {
-    listing.hyperparameters = open_weights(file)->hyperparameters();
+    const auto weights = open_weights(file);
+    listing.hyperparameters = weights->hyperparameters();
+    listing.tied = is_tied(*weights);
   } catch (const Error& e) {
     if (e.code() != Code::format && e.code() != Code::unsupported && e.code() != Code::io) throw;
   }

@@ -97,7 +97,7 @@ class Llama2c final : public WeightSource {
   std::vector<std::shared_ptr<const File>> files() const override { return {file_}; }
 
   Listing list() const {
-    Listing listing{format(), metadata(), {}, h_};
+    Listing listing{format(), metadata(), {}, h_, is_tied(*this)};
     for (const Part part : order()) {
       const Section& s = section(part);
       const std::uint64_t count = part_is_per_layer(part) ? h_.layers : 1;

@@ -194,6 +194,7 @@ Listing inspect_meta_folder(const std::string& path) {
   try {
     source = open_meta_folder(path);
     out.hyperparameters = source->hyperparameters();
+    out.tied = is_tied(*source);
   } catch (const Error&) {
     // Incomplete, or some other architecture: the listing is all there is.
   }

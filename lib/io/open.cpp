@@ -11,6 +11,8 @@
 #include "puna/io/weight_source.hpp"
 
 namespace puna {
+
+bool is_tied(const WeightSource& source) { return !source.find(Part::token_embedding, 0) || !source.find(Part::output, 0); }
 namespace {
 
 std::unique_ptr<WeightSource> checked(std::unique_ptr<WeightSource> source) {

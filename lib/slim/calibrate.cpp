@@ -1,6 +1,7 @@
 #include "puna/slim/calibrate.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 #include "puna/slim/mix.hpp"
 
@@ -92,6 +93,8 @@ Imatrix Calibration::result() const {
   for (const auto& [data, s] : sums_) {
     Imatrix::Entry entry;
     entry.count = s.rows;
+    for (const double square : s.squares)
+      if (!std::isfinite(square)) fail(Code::format, session_->model().name() + ": gives no numbers: the input of " + s.name + " is not finite");
     for (double square : s.squares) entry.mean_square.push_back(s.rows ? static_cast<float>(square / static_cast<double>(s.rows)) : 1.0f);
     m.entries.emplace(s.name, std::move(entry));
   }

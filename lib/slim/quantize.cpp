@@ -73,7 +73,7 @@ QuantizePlan plan_quantize(const WeightSource& source, const QuantizeOptions& op
     plan.in_bytes = std::max(plan.in_bytes, rows * row_bytes(t.info->type, t.info->columns));
     plan.out_bytes = std::max(plan.out_bytes, rows * row_bytes(t.type, t.info->columns));
   }
-  plan.tied = !source.find(Part::token_embedding, 0) || !source.find(Part::output, 0);
+  plan.tied = is_tied(source);
   plan.buffer_bytes = plan.in_bytes + 2 * plan.out_bytes + plan.pack_bytes + plan.columns * workers * sizeof(float);
   return plan;
 }

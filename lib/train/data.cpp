@@ -30,7 +30,7 @@ std::uint64_t count_learnt(const Example& example) {
   return n;
 }
 
-std::uint64_t hash_of(const Row& row) {
+std::uint64_t hash_of(const Row& row) {  // or of a document, as a row of all its tokens
   Sha256 sha;
   for (const Example* e : {&row.example, &row.rejected}) {
     const std::uint64_t size = e->ids.size();
@@ -76,7 +76,7 @@ bool DataReader::next(Row& row) {
         return false;
       }
       row.line = line_;
-      if (!fit(row) || seen(row)) continue;
+      if (!fit(row) || (shape_ != RowShape::text && seen(row))) continue;
       ++counts_.rows;
       for (const Example* e : {&row.example, &row.rejected}) {
         counts_.tokens += e->ids.size();
@@ -114,6 +114,10 @@ bool DataReader::read(Row& row) {
       content.ends = record.ends;
       if (shape_ != RowShape::text) return convert(content, row), true;
       encode_document(content);
+      Row whole;  // windows of a document may be alike; it is documents that are there twice
+      whole.line = line_;
+      whole.example.ids = document_;
+      if (content.begins && content.ends && seen(whole)) document_.clear();
     } catch (const RowFault& fault) {
       refuse(fault.fault, fault.text);
     } catch (const ChatError& error) {

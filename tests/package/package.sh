@@ -38,19 +38,17 @@ case $way in
             echo "$PUNA_TEST_NAME - no pkg-config" >>"$PUNA_RUN_DIR/skipped.txt"
             exit 77
         fi
-        # pkg-config's file holds the prefix that was configured, so this way is told where it was moved to.
         cmake --install "$PUNA_BUILD" --prefix "$prefix" >"$work/install.log"
         pc=$(dirname "$(find "$prefix" -name puna.pc)")
         export PKG_CONFIG_PATH=$pc
-        define=(--define-variable=prefix="$prefix")
         mkdir -p "$work/build"
         cd "$work/build"
         # shellcheck disable=SC2046
         {
-            "$CC" -std=c99 -o c_shared "$here/consumer/main.c" $(pkg-config "${define[@]}" --cflags --libs puna)
-            "$CXX" -std=c++17 -o cpp_shared "$here/consumer/main.cpp" $(pkg-config "${define[@]}" --cflags --libs puna)
-            "$CC" -std=c99 -o c_static "$here/consumer/main.c" $(pkg-config "${define[@]}" --cflags puna) \
-                "$(dirname "$pc")/libpuna.a" $(pkg-config "${define[@]}" --static --libs-only-l puna | sed 's/-lpuna//')
+            "$CC" -std=c99 -o c_shared "$here/consumer/main.c" $(pkg-config --cflags --libs puna)
+            "$CXX" -std=c++17 -o cpp_shared "$here/consumer/main.cpp" $(pkg-config --cflags --libs puna)
+            "$CC" -std=c99 -o c_static "$here/consumer/main.c" $(pkg-config --cflags puna) \
+                "$(dirname "$pc")/libpuna.a" $(pkg-config --static --libs-only-l puna | sed 's/-lpuna//')
         }
         export LD_LIBRARY_PATH
         LD_LIBRARY_PATH=$(dirname "$pc")

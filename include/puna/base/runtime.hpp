@@ -12,6 +12,7 @@ namespace puna {
 struct RuntimeOptions {
   std::uint32_t threads = 0;
   std::uint32_t spin_us = 50;
+  bool pin = false;  // the pool's threads each to a core of its own
   std::uint64_t memory_limit = 0;
   Allocator allocator;
   HostTasks tasks;
@@ -21,7 +22,7 @@ struct RuntimeOptions {
 struct Runtime {
   explicit Runtime(const RuntimeOptions& options = {})
       : memory(options.allocator, options.memory_limit),
-        tasks(options.threads, options.spin_us, options.tasks),
+        tasks(options.threads, options.spin_us, options.tasks, options.pin),
         log(options.log) {}
 
   Memory memory;

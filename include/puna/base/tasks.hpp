@@ -32,12 +32,13 @@ struct HostTasks {
   void* user = nullptr;
 };
 
-std::uint32_t default_threads() noexcept;  // one per core
+std::uint32_t default_threads() noexcept;  // one per core that the process may use
 
 class TaskSystem {
  public:
   // threads: the width, the caller included; 0 for one per core.
-  TaskSystem(std::uint32_t threads, std::uint32_t spin_us, HostTasks host = {});
+  // pin: the pool's threads each to a core of its own; the caller's thread is the host's and stays as it is.
+  TaskSystem(std::uint32_t threads, std::uint32_t spin_us, HostTasks host = {}, bool pin = false);
   ~TaskSystem();
   TaskSystem(const TaskSystem&) = delete;
   TaskSystem& operator=(const TaskSystem&) = delete;

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "puna/base/machine.hpp"
 #include "puna/base/runtime.hpp"
 #include "puna/base/sha256.hpp"
 #include "puna/io/weight_source.hpp"
@@ -35,6 +36,7 @@ class Model {
   RuntimeRef runtime_;
   std::shared_ptr<const WeightSource> source_;  // keeps borrowed weights alive
   std::vector<Buffer<std::byte>> owned_;        // copied weights
+  LockedPages locked_;                          // of both, where that was asked for
   Config config_;
   Params params_;
   std::shared_ptr<const Tokenizer> tokenizer_;
@@ -66,6 +68,7 @@ WeightPlan plan_weights(const WeightSource& source, const Config& config, bool c
 struct LoadOptions {
   bool copy_all = false;
   bool as_stored = false;                       // no packing: quantized weights stay where they are mapped
+  bool lock = false;                            // weights stay in memory (mlock)
   bool no_tokenizer = false;
   std::string sha256;                           // hexadecimal; empty: not pinned
   std::shared_ptr<const File> tokenizer_file;   // instead of the source's own vocabulary
@@ -106,6 +109,7 @@ class ModelLoader {
   Sha256 sha_;
   WeightPlan plan_;
   std::size_t item_ = 0;
+  const std::byte* item_data_ = nullptr;
   std::uint64_t item_row_ = 0;
   std::uint32_t item_tile_ = 0;  // of an item that is packed in parallel
   std::shared_ptr<Model> model_;

@@ -59,6 +59,7 @@ class File {
 
 bool path_is_directory(const std::string& path);
 bool path_exists(const std::string& path);
+bool same_file(const std::string& a, const std::string& b);  // by whatever names; false where one is not there
 std::string path_join(const std::string& folder, const std::string& name);
 // The folder that a path lies in ("." when it names none), and its last part.
 std::string path_folder(const std::string& path);

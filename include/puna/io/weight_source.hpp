@@ -91,6 +91,9 @@ struct MetadataEntry {
   std::string value;  // as text; arrays as JSON, long ones cut with a count
 };
 
+class WeightSource;
+bool is_tied(const WeightSource& source);  // embedding and head are one matrix
+
 class WeightSource {
  public:
   virtual ~WeightSource() = default;
@@ -130,6 +133,7 @@ struct Listing {
   std::vector<MetadataEntry> metadata;
   std::vector<TensorListing> tensors;
   std::optional<Hyperparameters> hyperparameters;  // when it is a Llama this library could load
+  bool tied = false;                               // then: embedding and head are one matrix
 };
 Listing inspect(const std::string& path);
 Listing inspect(std::shared_ptr<const File> file);
