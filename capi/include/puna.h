@@ -891,8 +891,8 @@ PUNA_API int32_t PUNA_CALL puna_trainer_add_text(puna_trainer* trainer, int32_t 
                                                  puna_error* error);
 
 /* The rows of a file: JSON lines, JSON, CSV or plain text, of chats, prompts and answers or texts, recognised by themselves. Rows
- * that are too long are cut; a row that is broken or teaches nothing is refused with its line, and none is added. chat: the name of
- * a chat template ("llama-2", "chatml", ...); NULL: the model's own. path: UTF-8. */
+ * that are too long are cut; a row that is broken or teaches nothing is refused with its line, and none is added. chat: a
+ * chat template as in section 10; NULL: the model's own. path: UTF-8. */
 PUNA_API int32_t PUNA_CALL puna_trainer_add_file(puna_trainer* trainer, int32_t held_out, const char* path, const char* chat,
                                                  puna_error* error);
 

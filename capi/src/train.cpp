@@ -126,17 +126,6 @@ class TrainWork final : public capi::Work {
   std::optional<capi::Claim> claim_;
 };
 
-// The template that the model's file carries; none where it carries none, or one without a name here: rows that need one say so.
-std::optional<puna::ChatTemplate> own_template(const puna::Model& model) {
-  const std::string& text = model.tokenizer()->vocab().chat_template;
-  if (text.empty()) return std::nullopt;
-  try {
-    return puna::recognise_chat_template(text);
-  } catch (const puna::Error&) {
-    return std::nullopt;
-  }
-}
-
 template <class F>
 std::int32_t with_trainer(puna_trainer* trainer, puna_error* error, F&& body) {
   return capi::entry(error, [&] {
@@ -239,7 +228,7 @@ int32_t PUNA_CALL puna_trainer_add_file(puna_trainer* trainer, int32_t held_out,
     if (!box.model->tokenizer()) fail(Code::state, box.model->name() + ": the model has no tokenizer, texts cannot be encoded");
     puna::DataOptions data;
     data.length = box.options.length;
-    data.chat = chat ? puna::find_chat_template(chat) : own_template(*box.model);
+    data.chat = puna::resolve_chat_template(chat ? chat : "", *box.model->tokenizer());
     puna::DataReader reader(puna::File::open(&capi::required(path, "path")), box.model->tokenizer(), data);
     puna::Examples read;
     for (puna::Row row; reader.next(row);) {

@@ -53,7 +53,7 @@ bool parse(const Arguments& arguments, Request& request) {
   line.text("FILE,--data", request.file, "FILE", "JSON lines, a JSON list, CSV with a line of names, or plain text");
   choose(line, "--format", formats, request.data.format, "auto (default), jsonl, json, csv, text");
   choose(line, "--rows", kinds, request.data.rows, "auto (default), messages, sharegpt, alpaca, prompt, preference, text");
-  line.text("--template", request.chat_template, "NAME", "chat template, or one as JSON; default: the model's own");
+  line.text("--template,--chat", request.chat_template, "NAME", "chat template, or one as JSON; default: the model's own");
   choose(line, "--tags", tags, request.data.tags, "special tags inside a text: refuse (default), neutralise, keep");
   line.integer("--ctx", request.data.length, 2, 1u << 24, "tokens that a row may have; default: any number");
   choose(line, "--too-long", long_rows, request.data.too_long, "rows of more: cut (default), drop, refuse");

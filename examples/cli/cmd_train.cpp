@@ -245,7 +245,7 @@ namespace {
 void add_options(CommandLine& line, Request& r) {
   line.text("--data", r.data, "FILE", "rows to train on");
   line.text("--held-out", r.held_out, "FILE|N%", "rows that are only measured, before and after; N%: the last of --data");
-  line.text("--chat", r.chat, "NAME", "chat template of rows with messages, such as llama-2; default: the model's own");
+  line.text("--template,--chat", r.chat, "NAME", "chat template of rows with messages, or one as JSON; default: the model's own");
   line.text("--out", r.out, "PATH", "lora: a new folder; full: a name ending in .gguf, or a new Hugging Face folder");
   line.text("--method", r.method, "METHOD", "lora (default) or full");
   line.text("--from-scratch", r.shape, "SHAPE|same", "a new model: numbers of a shape, its words from --tokenizer; same: both as in -m");

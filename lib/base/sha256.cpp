@@ -59,6 +59,7 @@ void Sha256::block(const std::uint8_t* p) {
 }
 
 void Sha256::update(const void* data, std::size_t n) {
+  if (n == 0) return;  // data may be null then
   auto p = static_cast<const std::uint8_t*>(data);
   const std::size_t held = static_cast<std::size_t>(length_ % 64);
   length_ += n;

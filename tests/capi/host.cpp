@@ -366,6 +366,27 @@ TEST_CASE("a job is stepped, or started and waited for, with the same text") {
   CHECK(started == blocking);
 }
 
+TEST_CASE("a job that failed is done, and says so each time") {
+  const Model model = open_model(fixture("tiny/model.gguf"));
+  auto options = tokens(5);
+  options.on_token = [](void*, const puna_token_event*) -> int32_t { return -7; };
+  for (const bool start : {false, true}) {
+    const Session session = make_session(model.get());
+    puna_job* raw = nullptr;
+    PUNA_OKAY(puna_session_generate_job(&raw, session.get(), prompt, std::strlen(prompt), &options, nullptr, nullptr, e));
+    const Job job(raw);
+    Error error;
+    int32_t done = 0, status = PUNA_OK;
+    if (start) PUNA_OKAY(puna_job_start(raw, e));
+    while (!done) status = start ? puna_job_wait(raw, 5, &done, &error) : puna_job_step(raw, 0, &done, &error);
+    CHECK(status == PUNA_E_CALLBACK);
+    CHECK(error.user_code == -7);
+    done = 0;
+    CHECK(puna_job_poll(raw, &done, &error) == PUNA_E_CALLBACK);
+    CHECK(done == 1);
+  }
+}
+
 TEST_CASE("a callback's own value comes back, and re-entry is refused") {
   const Model model = open_model(fixture("tiny/model.gguf"));
   const Session session = make_session(model.get());

@@ -215,6 +215,11 @@ TEST_CASE("inspect tells a file by its header") {
   CHECK(bytes <= fs::file_size(model));
   CHECK(bytes == json["config"]["weight_bytes"]);
   CHECK(run({"inspect", model}).out.find("token_embd.weight") != std::string::npos);
+  for (const auto& [name, tied] : {std::pair{"hf/tied", true}, {"hf/gqa_sharded", false}, {"llama2c/v0_tied/model.bin", true},
+                                   {"llama2c/v1_untied/model.bin", false}, {"tiny/model.gguf", true}, {"meta/mp8_gqa", false}}) {
+    CAPTURE(name);
+    CHECK(run({"inspect", fixture(name).string(), "--json"}).json()["config"]["tied"] == tied);
+  }
   // Some tensors without the words that explain them: listed all the same.
   const puna_test::TempDir folder;
   fs::copy_file(fixture("hf/gqa_sharded/model-00001-of-00003.safetensors"), folder / "part.safetensors");

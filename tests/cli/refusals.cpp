@@ -58,6 +58,7 @@ TEST_CASE("wrong usage: exit 2 and one line") {
       {"bench", "-m", model, "--synthetic", "7b"},
       {"bench", "-m", model, "-p", "0", "-n", "0"},
       {"bench", "-m", model, "--reps", "0"},
+      {"convert", model, "out.gguf", "--dtype", "q2_k"},
   };
   for (const Arguments& arguments : wrong) {
     std::string line;
@@ -96,6 +97,8 @@ TEST_CASE("failed work: exit 1 and one line that names the file") {
       {{"inspect", text}, text},
       {{"inspect", cut}, cut},
       {{"plan", "-m", missing}, missing},
+      {{"logits", "-m", model, "--ids", "1", "--out", "/dev/full"}, "/dev/full: cannot write: it is no regular file"},
+      {{"quantize", cut, cut, "--type", "q8_0"}, cut},
       {{"bench", "-m", missing}, missing},
   };
   for (const auto& [arguments, name] : failing) {

@@ -74,6 +74,23 @@ TEST_CASE("quantize: a mix, --pure, overrides, and what it says of itself") {
   CHECK(text["ids"].size() == 8);
 }
 
+TEST_CASE("a model is never written over the file that it is made of, by whatever name") {
+  const TempDir folder;
+  const fs::path model = folder / "model.gguf", link = folder / "link.gguf";
+  fs::copy_file(fixture(tiny_model), model);
+  fs::create_symlink(model, link);
+  const auto before = read_file(model);
+  for (const Arguments& arguments : {Arguments{"quantize", model.string(), model.string(), "--type", "q8_0"},
+                                     {"quantize", model.string(), link.string(), "--type", "q8_0"},
+                                     {"convert", link.string(), model.string(), "--dtype", "f16"}}) {
+    const Ran ran = run(arguments);
+    CHECK(ran.code == 1);
+    CHECK(ran.err.find("is the model that is read") != std::string::npos);
+    CHECK(read_file(model) == before);
+    CHECK(entries(folder.path()) == 2);
+  }
+}
+
 TEST_CASE("quantize: the same bytes for every number of threads, over an old file and under any name") {
   const TempDir folder;
   const fs::path out = folder.path() / fs::path(u8"模型 q.gguf");
@@ -273,6 +290,7 @@ TEST_CASE("slimming: wrong usage is 2, failed work is 1, and the line names file
                               {"quantize", model, out, "--type", "q4_0", "--shard-bytes", "x"},
                               {"convert", model},
                               {"convert", model, out, "--type", "f16"},
+                              {"convert", model, out, "--dtype", "f64"},
                               {"calibrate", "-m", model},
                               {"calibrate", "-m", model, "-f", text},
                               {"calibrate", "-f", text, "--out", out},
@@ -294,7 +312,6 @@ TEST_CASE("slimming: wrong usage is 2, failed work is 1, and the line names file
       {{"quantize", model, folder.path().string(), "--format", "gguf", "--type", "q4_0"},
        {folder.path().string(), "a folder"}},
       {{"quantize", model, (folder / "f").string(), "--type", "q4_0"}, {"Hugging Face", "q"}},
-      {{"convert", model, out, "--dtype", "f64"}, {"\"f64\""}},
       {{"convert", fixture("hf/rope_dynamic").string(), out}, {"dynamic"}},
       {{"calibrate", "-m", model, "-f", missing, "--out", out}, {missing}},
       {{"calibrate", "-m", missing, "-f", text, "--out", out}, {missing}},

@@ -163,6 +163,21 @@ TEST_CASE("train: Ctrl-C saves and says how to go on") {
   CHECK_FALSE(fs::exists(dir / "out"));
 }
 
+TEST_CASE("train: stopped with an empty folder as its output, the same command goes on and finishes") {
+  const TempDir dir;
+  puna_test::write_file(dir / "rows.jsonl", rows());
+  fs::create_directory(dir / "out");
+  Child child(cli_path(), train(dir / "rows.jsonl", dir / "out", {}, "60"));
+  REQUIRE(child.wait_for_output(200));
+  child.interrupt();
+  REQUIRE(child.wait().code == 130);
+  REQUIRE(fs::exists(dir / "out.checkpoint"));
+  REQUIRE(run(train(dir / "rows.jsonl", dir / "out", {}, "60")).code == 0);
+  CHECK_FALSE(fs::exists(dir / "out.checkpoint"));
+  REQUIRE(run(train(dir / "rows.jsonl", dir / "whole", {}, "60")).code == 0);
+  CHECK(read_file(dir / "out" / "adapter_model.safetensors") == read_file(dir / "whole" / "adapter_model.safetensors"));
+}
+
 TEST_CASE("train and merge: what is refused, and nothing is left") {
   const TempDir dir;
   puna_test::write_file(dir / "rows.jsonl", rows());
@@ -176,6 +191,15 @@ TEST_CASE("train and merge: what is refused, and nothing is left") {
   check_refused(run(train(data, out, {"--targets", "q,w"})), 2);
   check_refused(run(train(data, out, {}, "12", "1", "100000")), 1);
   check_refused(run(train(data, dir / "there")), 1);
+  // What would fail at the end is told at the beginning.
+  const Ran early = run(train(data, dir / "no" / "such" / "out"));
+  check_refused(early, 1);
+  CHECK(early.out.empty());
+  check_refused(run(train(data, out, {"--type", "q4_0"})), 2);
+  const Ran type = run(train(data, dir / "full.gguf", {"--method", "full", "--type", "q9"}));
+  check_refused(type, 1);
+  CHECK(type.out.empty());
+  CHECK_FALSE(fs::exists(dir / "full.gguf.checkpoint"));
   const Ran broken = run(train(dir / "broken.jsonl", out));
   check_refused(broken, 1);
   CHECK(broken.err.find("line 2") != std::string::npos);

@@ -27,6 +27,10 @@ case $way in
         "${configure[@]}" -S "$here/consumer" -B "$work/build" -DCMAKE_PREFIX_PATH="$prefix"
         cmake --build "$work/build" -j 2
         run_all
+        "${configure[@]}" -S "$here/consumer_c" -B "$work/build_c" -DCMAKE_PREFIX_PATH="$prefix"
+        cmake --build "$work/build_c" -j 2
+        "$work/build_c/c_only_puna"
+        "$work/build_c/c_only_static"
         # What was installed names neither the source tree nor the build tree.
         if grep -rlF -e "$PUNA_SOURCE" "$prefix" --include='*.cmake' --include='*.pc' --include='*.h*'; then
             echo "the files above name the source tree"

@@ -71,6 +71,7 @@ TEST_CASE("the pool's threads keep to a core of their own when asked, the caller
 TEST_CASE("locked weights are counted by the system, and let go with the model; a refusal names tensor, bytes and limit") {
   const long before = status_kb("VmLck");
   if (before < 0) PUNA_SKIP("no /proc/self/status here");
+  if (puna_test::sanitized()) PUNA_SKIP("sanitizers swallow mlock");
   for (const bool as_stored : {false, true}) {
     CHECK(status_kb("VmLck") == before);
     try {

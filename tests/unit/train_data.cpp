@@ -227,6 +227,19 @@ TEST_CASE("duplicates and rows too long are kept, dropped, cut or refused, as as
   refused(good, DataFault::all_masked, 1, o);
 }
 
+TEST_CASE("texts are duplicates as wholes: windows that are alike are not") {
+  const std::string a = R"({"text":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"})", b = R"({"text":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab"})";
+  DataOptions o;
+  o.length = 5;
+  const DataReport apart = examine(a + "\n" + b + "\n", o);
+  CHECK(apart.counts.of(DataFault::duplicate) == 0);
+  o.drop_duplicates = true;
+  const DataReport one = examine(a + "\n", o), twice = examine(a + "\n" + b + "\n" + a + "\n", o);
+  CHECK(twice.counts.of(DataFault::duplicate) == 1);
+  CHECK(twice.counts.rows == apart.counts.rows);
+  CHECK(one.counts.rows > 1);
+}
+
 TEST_CASE("a row of any size is read in bounded memory, and one past the limit is refused") {
   DataOptions o = with("");
   o.max_row_bytes = 1000;
