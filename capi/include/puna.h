@@ -812,6 +812,9 @@ typedef struct puna_trainer puna_trainer;
 
 #define PUNA_TRAIN_LORA ((int32_t)0)
 #define PUNA_TRAIN_FULL ((int32_t)1) /* every weight, in f32 */
+#define PUNA_OBJECTIVE_AUTO ((int32_t)0)   /* by the rows: pairs of answers are preferences, others tokens */
+#define PUNA_OBJECTIVE_TOKENS ((int32_t)1) /* of pairs: the chosen answers */
+#define PUNA_OBJECTIVE_DPO ((int32_t)2)    /* pairs; LoRA: the reference is the model without its adapter */
 #define PUNA_SCHEDULE_CONSTANT ((int32_t)0)
 #define PUNA_SCHEDULE_LINEAR ((int32_t)1)
 #define PUNA_SCHEDULE_COSINE ((int32_t)2)
@@ -830,12 +833,15 @@ typedef struct puna_train_event {
   int32_t kind;             /* PUNA_TRAIN_EVENT_... */
   uint64_t step, steps;     /* taken, and of the run */
   double epoch;
-  double loss;              /* mean over the tokens that are learnt, natural log */
+  double loss;              /* mean over the tokens that are learnt, natural log; of preferences over the pairs */
   double learning_rate;
   double gradient_norm;     /* before clipping */
   uint64_t tokens;          /* of this step */
   double tokens_per_second;
   double seconds_left;
+  /* Of preferences, else NaN: in how many of the pairs (0 to 1) the chosen answer has gained more than the rejected one since the run
+   * began, and beta times by how much, on average. */
+  double accuracy, margin;
 } puna_train_event;
 #define PUNA_TRAIN_EVENT_STEP ((int32_t)0)
 #define PUNA_TRAIN_EVENT_HELD_OUT ((int32_t)1) /* loss of the held-out rows */
@@ -849,7 +855,7 @@ typedef struct puna_train_options {
   uint32_t rank;             /* LoRA: default 8 */
   double alpha;              /* LoRA: default 16 */
   double dropout;            /* LoRA: default 0 */
-  double learning_rate;      /* 0: 2e-4 for LoRA, 2e-5 for full, 1e-3 from scratch */
+  double learning_rate;      /* 0: 2e-4 for LoRA, 2e-5 for full, 1e-3 from scratch, 5e-6 for DPO */
   double final_rate;         /* where linear and cosine end, as a part of learning_rate; default 0 */
   double weight_decay;       /* default 0.01; never of norms */
   double beta1, beta2, epsilon; /* AdamW; default 0.9, 0.999, 1e-8 */
@@ -867,9 +873,10 @@ typedef struct puna_train_options {
   int32_t threads;           /* 0: the runtime's */
   const char* checkpoint;    /* a file that is replaced as a whole every so many steps; NULL: none */
   uint32_t checkpoint_every; /* steps; 0: at the end alone */
-  uint32_t reserved;
+  int32_t objective;         /* PUNA_OBJECTIVE_... */
   puna_train_fn event;       /* after every step */
   void* event_user;
+  double beta;               /* DPO: how closely the reference is kept; default 0.1 */
   uint32_t held_out_permille; /* so many of 1000 rows, the last ones, are only measured; default 0 */
 } puna_train_options;
 #define PUNA_TRAIN_NO_PACKING ((uint32_t)1)      /* one text a row; else texts share rows, blind to each other */
@@ -886,13 +893,17 @@ PUNA_API void PUNA_CALL puna_trainer_destroy(puna_trainer* trainer);
 /* A row. loss: for each id, whether predicting it is learnt; NULL: all but the first. held_out: 1 for a row that is only measured. */
 PUNA_API int32_t PUNA_CALL puna_trainer_add(puna_trainer* trainer, int32_t held_out, const int32_t* ids, const uint8_t* loss,
                                             size_t count, puna_error* error);
+/* A preference: a chosen and a rejected row, prompt and answer each, of which the prompts' tokens are not learnt. */
+PUNA_API int32_t PUNA_CALL puna_trainer_add_pair(puna_trainer* trainer, int32_t held_out, const int32_t* chosen, const uint8_t* chosen_loss,
+                                                 size_t chosen_count, const int32_t* rejected, const uint8_t* rejected_loss,
+                                                 size_t rejected_count, puna_error* error);
 /* A text: BOS, its tokens, EOS, cut into rows of options.length. */
 PUNA_API int32_t PUNA_CALL puna_trainer_add_text(puna_trainer* trainer, int32_t held_out, const char* text, size_t length,
                                                  puna_error* error);
 
-/* The rows of a file: JSON lines, JSON, CSV or plain text, of chats, prompts and answers or texts, recognised by themselves. Rows
- * that are too long are cut; a row that is broken or teaches nothing is refused with its line, and none is added. chat: a
- * chat template as in section 10; NULL: the model's own. path: UTF-8. */
+/* The rows of a file: JSON lines, JSON, CSV or plain text, of chats, prompts and answers, preferences or texts, recognised by
+ * themselves. Rows that are too long are cut; a row that is broken or teaches nothing is refused with its line, and none is added.
+ * chat: a chat template as in section 10; NULL: the model's own. path: UTF-8. */
 PUNA_API int32_t PUNA_CALL puna_trainer_add_file(puna_trainer* trainer, int32_t held_out, const char* path, const char* chat,
                                                  puna_error* error);
 

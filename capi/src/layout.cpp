@@ -143,13 +143,14 @@ PUNA_AT(puna_data_row, loss, 32, 24);
 
 PUNA_AT(puna_train_event, step, 8, 8);
 PUNA_AT(puna_train_event, tokens, 56, 56);
-PUNA_SIZE(puna_train_event, 80, 80);
+PUNA_SIZE(puna_train_event, 96, 96);
 PUNA_AT(puna_train_options, alpha, 16, 16);
 PUNA_AT(puna_train_options, clip, 80, 80);
 PUNA_AT(puna_train_options, seed, 120, 120);
 PUNA_AT(puna_train_options, checkpoint, 136, 136);
 PUNA_AT(puna_train_options, event, 152, 148);
-PUNA_AT(puna_train_options, held_out_permille, 168, 156);
+PUNA_AT(puna_train_options, beta, 168, 156);
+PUNA_AT(puna_train_options, held_out_permille, 176, 164);
 PUNA_AT(puna_train_info, rows, 24, 24);
 PUNA_AT(puna_train_plan, seconds, 80, 80);
 PUNA_SIZE(puna_train_plan, 120, 120);

@@ -25,17 +25,17 @@ struct TrainerBox {
   std::uint32_t checkpoint_every = 0;
   puna_train_fn event = nullptr;
   void* event_user = nullptr;
-  Examples rows, held_out;
+  TrainData rows, held_out;
   std::uint32_t held_out_permille = 0;
   std::unique_ptr<Trainer> trainer;  // once the rows are complete
   std::atomic<bool> busy{false};
 
   Trainer& ready() {
     if (trainer) return *trainer;
-    Examples train = rows, measure = held_out;  // copies: a refusal leaves the rows to be mended
+    TrainData train = rows, measure = held_out;  // copies: a refusal leaves the rows to be mended
     split(train, measure);
     trainer = std::make_unique<Trainer>(model, options, std::move(train), std::move(measure));
-    rows.clear(), held_out.clear();
+    rows = {}, held_out = {};
     if (!checkpoint.empty()) trainer->keep_state(checkpoint, checkpoint_every ? checkpoint_every : std::numeric_limits<std::uint32_t>::max());
     trainer->on_event = [this](const TrainEvent& e) -> std::int32_t {
       if (!event) return 0;
@@ -45,18 +45,23 @@ struct TrainerBox {
       told.step = e.step, told.steps = e.steps, told.epoch = e.epoch, told.loss = e.loss;
       told.learning_rate = e.rate, told.gradient_norm = e.gradient_norm, told.tokens = e.tokens;
       told.tokens_per_second = e.tokens_per_second, told.seconds_left = e.seconds_left;
+      told.accuracy = e.accuracy, told.margin = e.margin;
       return event(event_user, &told);
     };
     return *trainer;
   }
 
-  void split(Examples& train, Examples& measure) const {
-    const std::size_t n = train.size() * held_out_permille / 1000;
-    if (held_out_permille && (n == 0 || n == train.size()))
-      fail(Code::argument, "options.held_out_permille is " + std::to_string(held_out_permille) + ", of " + std::to_string(train.size()) +
+  void split(TrainData& train, TrainData& measure) const {
+    const std::size_t all = train.examples.size(), n = all * held_out_permille / 1000;
+    if (held_out_permille && (n == 0 || n == all))
+      fail(Code::argument, "options.held_out_permille is " + std::to_string(held_out_permille) + ", of " + std::to_string(all) +
                                " rows none would be " + (n ? "left" : "held out"));
-    std::move(train.end() - static_cast<std::ptrdiff_t>(n), train.end(), std::back_inserter(measure));
-    train.resize(train.size() - n);
+    const auto last = [n](Examples& from, Examples& to) {
+      if (from.empty()) return;
+      std::move(from.end() - static_cast<std::ptrdiff_t>(n), from.end(), std::back_inserter(to));
+      from.resize(from.size() - n);
+    };
+    last(train.examples, measure.examples), last(train.rejected, measure.rejected);
   }
 };
 
@@ -75,6 +80,7 @@ puna_train_options train_defaults() {
   o.targets = d.targets, o.rank = d.rank, o.alpha = d.alpha;
   o.weight_decay = d.weight_decay, o.beta1 = d.beta1, o.beta2 = d.beta2, o.epsilon = d.epsilon, o.clip = d.clip;
   o.schedule = PUNA_SCHEDULE_COSINE;
+  o.beta = d.beta;
   o.epochs = o.batch = o.accumulate = 1;
   return o;
 }
@@ -85,12 +91,15 @@ puna::TrainOptions core_options(const puna_train_options& o, const puna::Config&
     fail(Code::unsupported, "options.flags is " + std::to_string(o.flags) + ", with bits that this library does not know");
   if (o.method < PUNA_TRAIN_LORA || o.method > PUNA_TRAIN_FULL)
     fail(Code::argument, "options.method is " + std::to_string(o.method) + ", not a PUNA_TRAIN_ value");
+  if (o.objective < PUNA_OBJECTIVE_AUTO || o.objective > PUNA_OBJECTIVE_DPO)
+    fail(Code::argument, "options.objective is " + std::to_string(o.objective) + ", not a PUNA_OBJECTIVE_ value");
   if (o.schedule < PUNA_SCHEDULE_CONSTANT || o.schedule > PUNA_SCHEDULE_COSINE)
     fail(Code::argument, "options.schedule is " + std::to_string(o.schedule) + ", not a PUNA_SCHEDULE_ value");
   if (o.threads < 0) fail(Code::argument, "options.threads is " + std::to_string(o.threads));
   puna::TrainOptions t;
   t.method = static_cast<puna::TrainMethod>(o.method);
   t.schedule = static_cast<puna::LearningSchedule>(o.schedule);
+  t.objective = static_cast<puna::TrainObjective>(o.objective), t.beta = o.beta;
   t.targets = o.targets, t.rank = o.rank, t.alpha = o.alpha, t.dropout = o.dropout;
   t.rank_stabilized = (o.flags & PUNA_TRAIN_RANK_STABILIZED) != 0, t.dora = (o.flags & PUNA_TRAIN_DORA) != 0;
   t.fresh = (o.flags & PUNA_TRAIN_FROM_SCRATCH) != 0;
@@ -153,10 +162,27 @@ std::uint64_t save_bytes(const std::shared_ptr<const puna::WeightSource>& source
   return puna::plan_quantize(Floats(source, config.N), {}, o.threads).buffer_bytes;
 }
 
-puna::Examples& rows_of(capi::TrainerBox& box, std::int32_t held_out) {
+puna::TrainData& rows_of(capi::TrainerBox& box, std::int32_t held_out) {
   if (box.trainer) fail(Code::state, "the rows are complete: the run has begun");
   if (held_out != 0 && held_out != 1) fail(Code::argument, "held_out is " + std::to_string(held_out) + ", neither 0 nor 1");
   return held_out ? box.held_out : box.rows;
+}
+
+puna::Example example_of(const std::int32_t* ids, const std::uint8_t* loss, std::size_t count, const char* name) {
+  if (count) capi::required(ids, name);
+  puna::Example e;
+  e.ids.assign(ids, ids + count);
+  if (loss) e.loss.assign(loss, loss + count);
+  else e.loss.assign(count, 1);
+  return e;
+}
+
+// All rows are pairs, or none.
+void add_rows(puna::TrainData& to, puna::TrainData from, const std::string& name) {
+  if (!to.examples.empty() && to.rejected.empty() != from.rejected.empty())
+    fail(Code::argument, name + (from.rejected.empty() ? ": rows without a rejected answer, those before were pairs" : ": pairs of answers, the rows before were none"));
+  std::move(from.examples.begin(), from.examples.end(), std::back_inserter(to.examples));
+  std::move(from.rejected.begin(), from.rejected.end(), std::back_inserter(to.rejected));
 }
 
 std::unique_ptr<puna_job> train_job(puna_trainer* trainer, puna_cancel* cancel, puna_progress_fn progress, void* user) {
@@ -191,19 +217,22 @@ void PUNA_CALL puna_trainer_destroy(puna_trainer* trainer) { delete trainer; }
 int32_t PUNA_CALL puna_trainer_add(puna_trainer* trainer, int32_t held_out, const int32_t* ids, const uint8_t* loss, size_t count,
                                    puna_error* error) {
   return with_trainer(trainer, error, [&](capi::TrainerBox& box) {
-    puna::Examples& rows = rows_of(box, held_out);
-    if (count) capi::required(ids, "ids");
-    puna::Example e;
-    e.ids.assign(ids, ids + count);
-    if (loss) e.loss.assign(loss, loss + count);
-    else e.loss.assign(count, 1);
-    rows.push_back(std::move(e));
+    add_rows(rows_of(box, held_out), puna::Examples{example_of(ids, loss, count, "ids")}, "the row");
+  });
+}
+
+int32_t PUNA_CALL puna_trainer_add_pair(puna_trainer* trainer, int32_t held_out, const int32_t* chosen, const uint8_t* chosen_loss,
+                                        size_t chosen_count, const int32_t* rejected, const uint8_t* rejected_loss,
+                                        size_t rejected_count, puna_error* error) {
+  return with_trainer(trainer, error, [&](capi::TrainerBox& box) {
+    add_rows(rows_of(box, held_out),
+             {{example_of(chosen, chosen_loss, chosen_count, "chosen")}, {example_of(rejected, rejected_loss, rejected_count, "rejected")}}, "the row");
   });
 }
 
 int32_t PUNA_CALL puna_trainer_add_text(puna_trainer* trainer, int32_t held_out, const char* text, size_t length, puna_error* error) {
   return with_trainer(trainer, error, [&](capi::TrainerBox& box) {
-    puna::Examples& rows = rows_of(box, held_out);
+    puna::TrainData& rows = rows_of(box, held_out);
     const auto& tokenizer = box.model->tokenizer();
     if (!tokenizer) fail(Code::state, box.model->name() + ": the model has no tokenizer, texts cannot be encoded");
     puna::EncodeOptions encode;
@@ -212,31 +241,33 @@ int32_t PUNA_CALL puna_trainer_add_text(puna_trainer* trainer, int32_t held_out,
     if (ids.size() <= 2) fail(Code::argument, "the text is empty: there is nothing to learn");
     // Pieces share a token at their seams, so that each token is predicted once.
     const std::size_t most = box.options.length;
+    puna::Examples pieces;
     for (std::size_t first = 0; first + 1 < ids.size(); first += most - 1) {
       puna::Example e;
       const std::size_t n = std::min(most, ids.size() - first);
       e.ids.assign(ids.begin() + static_cast<std::ptrdiff_t>(first), ids.begin() + static_cast<std::ptrdiff_t>(first + n));
       e.loss.assign(n, 1);
-      rows.push_back(std::move(e));
+      pieces.push_back(std::move(e));
     }
+    add_rows(rows, std::move(pieces), "the text");
   });
 }
 
 int32_t PUNA_CALL puna_trainer_add_file(puna_trainer* trainer, int32_t held_out, const char* path, const char* chat, puna_error* error) {
   return with_trainer(trainer, error, [&](capi::TrainerBox& box) {
-    puna::Examples& rows = rows_of(box, held_out);
+    puna::TrainData& rows = rows_of(box, held_out);
     if (!box.model->tokenizer()) fail(Code::state, box.model->name() + ": the model has no tokenizer, texts cannot be encoded");
     puna::DataOptions data;
     data.length = box.options.length;
     data.chat = puna::resolve_chat_template(chat ? chat : "", *box.model->tokenizer());
     puna::DataReader reader(puna::File::open(&capi::required(path, "path")), box.model->tokenizer(), data);
-    puna::Examples read;
+    puna::TrainData read;
     for (puna::Row row; reader.next(row);) {
-      if (!row.rejected.ids.empty()) fail(Code::unsupported, std::string(path) + ": pairs of a chosen and a rejected answer are not trained on yet");
-      read.push_back(std::move(row.example));
+      if (!row.rejected.ids.empty()) read.rejected.push_back(std::move(row.rejected));
+      read.examples.push_back(std::move(row.example));
       row = {};
     }
-    std::move(read.begin(), read.end(), std::back_inserter(rows));
+    add_rows(rows, std::move(read), path);
   });
 }
 

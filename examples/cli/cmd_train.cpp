@@ -13,12 +13,12 @@ namespace {
 
 struct Request {
   Options options;
-  std::string data, out, held_out, shape, schedule = "cosine", targets = "all";
+  std::string data, out, held_out, shape, objective = "auto", schedule = "cosine", targets = "all";
   std::optional<std::string> type, chat, method;
   std::uint32_t held_out_permille = 0;
   std::optional<std::uint32_t> rank, epochs, steps, batch, accumulate, length, warmup, evaluate_every;
   std::uint32_t checkpoint_every = 50;
-  std::optional<double> alpha, dropout, rate, decay, clip;
+  std::optional<double> alpha, dropout, beta, rate, decay, clip;
   std::uint64_t seed = 0;
   bool no_pack = false, no_shuffle = false, rslora = false, dora = false, fresh = false, scratch = false;
 };
@@ -91,14 +91,18 @@ class Report {
         line["epoch"] = e.epoch, line["lr"] = e.learning_rate, line["grad_norm"] = e.gradient_norm;
         line["tokens"] = e.tokens, line["tokens_per_second"] = e.tokens_per_second, line["seconds_left"] = e.seconds_left;
       }
+      if (!std::isnan(e.accuracy)) line["reward_accuracy"] = e.accuracy, line["reward_margin"] = e.margin;
       write_json(line);
     } else if (!step) {
       progress_.clear();
-      say(request_.options.quiet, fmt::format("step {}: held-out loss {:.4f}", e.step, e.loss));
+      say(request_.options.quiet, fmt::format("step {}: held-out loss {:.4f}{}", e.step, e.loss, preference(e)));
     }
     if (step)
-      progress_.label(fmt::format("step {}/{}  loss {:.4f}  {:.0f} tok/s  {:.0f} s left", e.step, e.steps, e.loss, e.tokens_per_second,
-                                  e.seconds_left));
+      progress_.label(fmt::format("step {}/{}  loss {:.4f}{}  {:.0f} tok/s  {:.0f} s left", e.step, e.steps, e.loss, preference(e),
+                                  e.tokens_per_second, e.seconds_left));
+  }
+  static std::string preference(const puna_train_event& e) {
+    return std::isnan(e.accuracy) ? "" : fmt::format("  chosen ahead in {:.0f}%, margin {:.3f}", 100 * e.accuracy, e.margin);
   }
   const Request& request_;
   Progress& progress_;
@@ -120,11 +124,14 @@ puna_train_options train_options(const Request& r, Report& report, const std::st
   o.schedule = choose("--schedule", r.schedule,
                       std::vector<std::pair<const char*, std::int32_t>>{
                           {"constant", PUNA_SCHEDULE_CONSTANT}, {"linear", PUNA_SCHEDULE_LINEAR}, {"cosine", PUNA_SCHEDULE_COSINE}});
+  o.objective = choose("--objective", r.objective,
+                       std::vector<std::pair<const char*, std::int32_t>>{
+                           {"auto", PUNA_OBJECTIVE_AUTO}, {"text", PUNA_OBJECTIVE_TOKENS}, {"sft", PUNA_OBJECTIVE_TOKENS}, {"dpo", PUNA_OBJECTIVE_DPO}});
   o.targets = parse_targets(r.targets);
   const auto put = [](auto& to, const auto& from) {
     if (from) to = *from;
   };
-  put(o.rank, r.rank), put(o.alpha, r.alpha), put(o.dropout, r.dropout), put(o.learning_rate, r.rate), put(o.weight_decay, r.decay);
+  put(o.rank, r.rank), put(o.alpha, r.alpha), put(o.dropout, r.dropout), put(o.beta, r.beta), put(o.learning_rate, r.rate), put(o.weight_decay, r.decay);
   put(o.clip, r.clip), put(o.warmup, r.warmup), put(o.epochs, r.epochs), put(o.steps, r.steps), put(o.batch, r.batch);
   put(o.accumulate, r.accumulate), put(o.length, r.length), put(o.evaluate_every, r.evaluate_every);
   o.seed = r.seed;
@@ -249,6 +256,8 @@ void add_options(CommandLine& line, Request& r) {
   line.text("--out", r.out, "PATH", "lora: a new folder; full: a name ending in .gguf, or a new Hugging Face folder");
   line.text("--method", r.method, "METHOD", "lora (default) or full");
   line.text("--from-scratch", r.shape, "SHAPE|same", "a new model: numbers of a shape, its words from --tokenizer; same: both as in -m");
+  line.text("--objective", r.objective, "NAME", "text or sft: tokens; dpo: chosen and rejected answers; default: as the rows are");
+  line.real("--beta", r.beta, 0, 1e6, "dpo: how closely the model that it was is kept; default 0.1");
   line.text("--type", r.type, "TYPE", "full: what is written, such as f16; default f32");
   line.group("LoRA");
   line.integer("--rank", r.rank, 1, 4096, "default 8");
@@ -258,7 +267,7 @@ void add_options(CommandLine& line, Request& r) {
   line.flag("--rslora", r.rslora, "scale by alpha / sqrt(rank)");
   line.flag("--dora", r.dora, "DoRA: a magnitude for each row, trained beside the adapter");
   line.group("Steps");
-  line.real("--lr", r.rate, 0, 1e3, "learning rate; default 2e-4, full 2e-5");
+  line.real("--lr", r.rate, 0, 1e3, "learning rate; default 2e-4, full 2e-5, dpo 5e-6");
   line.text("--schedule", r.schedule, "NAME", "cosine (default), linear, constant");
   line.integer("--warmup", r.warmup, 0, 1u << 30, "steps; default 0");
   line.real("--weight-decay", r.decay, 0, 10, "default 0.01");
@@ -362,7 +371,8 @@ int run_train(const Arguments& arguments) {
   CommandLine line("train",
                    "Tunes a model on your own texts: --method lora leaves a small PEFT adapter beside the model, full a whole\n"
                    "model. The base may be quantized. Killed or stopped by Ctrl-C, the same command goes on where it was, to the\n"
-                   "same bits. Data: JSON lines, CSV or text; chats, prompts and answers, or texts, recognised by themselves.",
+                   "same bits. Data: JSON lines, CSV or text; chats, prompts and answers, chosen and rejected answers (DPO), or texts, recognised by\n"
+                   "themselves.",
                    "  puna train -m llama.gguf --data rows.jsonl --out adapter\n"
                    "  puna train -m llama.gguf --data notes.txt --held-out more.txt --out adapter --rank 16 --epochs 3\n"
                    "  puna train -m stories.gguf --data rows.jsonl --out tuned.gguf --method full --lr 1e-4\n"

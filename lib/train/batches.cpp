@@ -31,10 +31,13 @@ void check(const Example& e, std::size_t row, const TrainOptions& o, std::uint32
 
 }  // namespace
 
-void MicroBatch::clear() { ids.clear(), begin.clear(), end.clear(), wanted.clear(), targets.clear(); }
+void MicroBatch::clear() {
+  ids.clear(), begin.clear(), end.clear(), wanted.clear(), targets.clear(), first_wanted.clear();
+}
 
 void MicroBatch::add(const Example& e) {
   const auto first = static_cast<std::uint32_t>(ids.size());
+  first_wanted.push_back(static_cast<std::uint32_t>(wanted.size()));
   // The last token is only a target.
   const auto rows = static_cast<std::uint32_t>(e.ids.size()) - 1;
   for (std::uint32_t i = 0; i < rows; ++i) {
@@ -47,17 +50,28 @@ void MicroBatch::add(const Example& e) {
   }
 }
 
-Batches::Batches(Examples examples, const TrainOptions& o, std::uint32_t vocab, const char* what)
-    : examples_(std::move(examples)), batch_(o.batch), accumulate_(o.accumulate), shuffle_(o.shuffle), seed_(o.seed) {
+Batches::Batches(TrainData data, const TrainOptions& o, std::uint32_t vocab, const char* what)
+    : data_(std::move(data)), batch_(o.batch), accumulate_(o.accumulate), shuffle_(o.shuffle), seed_(o.seed) {
+  const Examples& examples = data_.examples;
+  if (!o.preference()) data_.rejected.clear();  // the chosen answers are learnt
+  Examples& rejected = data_.rejected;
+  if (o.preference() && rejected.size() != examples.size())
+    fail(Code::argument, std::string(what) + "s: " + std::to_string(examples.size()) + ", with " + std::to_string(rejected.size()) +
+                             " rejected answers: preferences are pairs of a chosen and a rejected answer");
   std::size_t filled = 0;
-  for (std::size_t i = 0; i < examples_.size(); ++i) {
-    const Example& e = examples_[i];
-    check(e, i, o, vocab, what);
-    tokens_ += e.ids.size();
-    learnt_ += learnt_of(e);
-    if (!o.pack || groups_.empty() || filled + e.ids.size() > o.length) groups_.emplace_back(), filled = 0;
+  for (std::size_t i = 0; i < examples.size(); ++i) {
+    std::size_t size = examples[i].ids.size();
+    check(examples[i], i, o, vocab, what);
+    learnt_ += learnt_of(examples[i]);
+    if (pairs()) {
+      check(rejected[i], i, o, vocab, (std::string("the rejected answer of ") + what).c_str());
+      size += rejected[i].ids.size();
+      learnt_ += learnt_of(rejected[i]);
+    }
+    tokens_ += size;
+    if (!o.pack || groups_.empty() || filled + size > o.row_length()) groups_.emplace_back(), filled = 0;
     groups_.back().push_back(static_cast<std::uint32_t>(i));
-    filled += e.ids.size();
+    filled += size;
   }
 }
 
@@ -89,8 +103,20 @@ std::uint64_t Batches::learnt_in(std::uint64_t step) {
   const std::size_t first = static_cast<std::size_t>(step % steps_per_epoch()) * batch_ * accumulate_;
   std::uint64_t n = 0;
   for (std::size_t i = first; i < first + rows_in(step); ++i)
-    for (const std::uint32_t e : groups_[order_[i]]) n += learnt_of(examples_[e]);
+    for (const std::uint32_t e : groups_[order_[i]]) n += pairs() ? 1 : learnt_of(examples()[e]);
   return n;
+}
+
+void Batches::add(std::uint32_t example, MicroBatch& out) const {
+  out.add(data_.examples[example]);
+  if (pairs()) out.add(data_.rejected[example]);
+}
+
+void Batches::finish(MicroBatch& out) const {
+  out.weights.assign(out.wanted.size(), 0.0f);
+  if (!pairs()) return;
+  const std::size_t texts = out.first_wanted.size();
+  out.reference.assign(texts, 0), out.pair_losses.assign(texts / 2, 0), out.margins.assign(texts / 2, 0);
 }
 
 void Batches::fill(std::uint64_t step, std::uint32_t pass, MicroBatch& out) {
@@ -99,7 +125,8 @@ void Batches::fill(std::uint64_t step, std::uint32_t pass, MicroBatch& out) {
   const std::size_t start = static_cast<std::size_t>(step % steps_per_epoch()) * batch_ * accumulate_;
   const std::size_t first = start + static_cast<std::size_t>(pass) * batch_, end = std::min(first + batch_, start + rows_in(step));
   for (std::size_t i = first; i < end; ++i)
-    for (const std::uint32_t e : groups_[order_[i]]) out.add(examples_[e]);
+    for (const std::uint32_t e : groups_[order_[i]]) add(e, out);
+  finish(out);
 }
 
 std::uint32_t Batches::passes() const { return static_cast<std::uint32_t>((groups_.size() + batch_ - 1) / batch_); }
@@ -108,7 +135,8 @@ void Batches::fill_plain(std::uint32_t pass, MicroBatch& out) const {
   out.clear();
   const std::size_t first = static_cast<std::size_t>(pass) * batch_;
   for (std::size_t i = first; i < std::min(first + batch_, groups_.size()); ++i)
-    for (const std::uint32_t e : groups_[i]) out.add(examples_[e]);
+    for (const std::uint32_t e : groups_[i]) add(e, out);
+  finish(out);
 }
 
 }  // namespace puna

@@ -33,7 +33,7 @@ std::shared_ptr<const Model> layers_of(const RuntimeRef& runtime, const Config& 
 
 // Of one step after a first that warms up.
 TrainPace one_step(const RuntimeRef& runtime, const Config& c, const WeightPlan& weights, std::uint32_t layers, TrainOptions o) {
-  o.steps = 2, o.batch = o.accumulate = 1, o.pack = false, o.fresh = false, o.evaluate_every = 0, o.warmup = 0;
+  o.steps = 2, o.batch = o.accumulate = 1, o.pack = false, o.fresh = false, o.objective = TrainObjective::tokens, o.evaluate_every = 0, o.warmup = 0;
   Examples rows(1);
   Rng rng(1, layers);
   for (std::uint32_t i = 0; i < o.length; ++i) rows[0].ids.push_back(static_cast<std::int32_t>(rng.next() % c.V));

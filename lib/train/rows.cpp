@@ -11,7 +11,7 @@ namespace puna {
 namespace {
 
 TrainRows lay_out(Carver& to, const Config& c, const TrainOptions& o, std::byte*& scratch, std::size_t stride) {
-  const std::uint64_t T = static_cast<std::uint64_t>(o.batch) * o.length, q = c.q_dim(), kv = c.kv_dim();
+  const std::uint64_t T = o.batch * o.row_length(), q = c.q_dim(), kv = c.kv_dim();
   const bool lora = o.method == TrainMethod::lora;
   TrainRows r{};
   r.x = to.take<float>((c.N + 1) * T, c.D);

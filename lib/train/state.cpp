@@ -87,7 +87,7 @@ void Trainer::restore(const std::string& path) {
   losses_ = std::move(losses);
   step_ = head.step, before_ = head.before, after_ = head.after;
   phase_ = static_cast<Phase>(head.phase);
-  micro_ = 0, in_pass_ = updating_ = false, sum_ = 0, measured_ = 0, step_tokens_ = 0;
+  micro_ = 0, in_pass_ = updating_ = false, sum_ = margins_ = right_ = 0, measured_ = 0, step_tokens_ = 0;
   done_ = total_ / steps_ * step_;
 }
 

@@ -111,6 +111,7 @@ void Trainable::point(const Model& model, const TrainOptions& o) {
     params_.blocks.push_back(t);
   }
   if (o.method == TrainMethod::full) return;
+  base_ = params_;
   Memory& memory = model.runtime()->memory;
   for (std::uint32_t i = 0; i < params_.blocks.size(); ++i)
     for (const Target& t : targets)

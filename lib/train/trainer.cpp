@@ -4,12 +4,18 @@
 #include <cmath>
 #include <limits>
 
+#include "preference.hpp"
 #include "rows.hpp"
 
 namespace puna {
 namespace {
 
 constexpr std::size_t chunk_floats = std::size_t{1} << 14;
+
+TrainOptions with_objective(TrainOptions o, bool pairs) {
+  if (o.objective == TrainObjective::automatic) o.objective = pairs ? TrainObjective::preference : TrainObjective::tokens;
+  return o;
+}
 
 }  // namespace
 
@@ -24,7 +30,9 @@ TrainOptions settled(TrainOptions o, const Config& config, std::uint32_t width) 
     if (!(v >= low && v <= high)) bad(name, std::to_string(v), ("not in " + std::to_string(low) + " to " + std::to_string(high)).c_str());
   };
   if (o.fresh && o.method != TrainMethod::full) fail(Code::argument, "options.method trains an adapter: from scratch, the whole model is trained");
-  if (o.learning_rate == 0) o.learning_rate = o.fresh ? 1e-3 : o.method == TrainMethod::full ? 2e-5 : 2e-4;
+  if (o.preference() && o.method == TrainMethod::full)
+    fail(Code::unsupported, "preferences are trained with an adapter: without it the model is its own reference, a whole model that changes is not");
+  if (o.learning_rate == 0) o.learning_rate = o.preference() ? 5e-6 : o.fresh ? 1e-3 : o.method == TrainMethod::full ? 2e-5 : 2e-4;
   positive("rank", o.rank, 4096);
   positive("epochs", o.epochs, 1u << 20);
   positive("batch", o.batch, 1u << 12);
@@ -39,6 +47,7 @@ TrainOptions settled(TrainOptions o, const Config& config, std::uint32_t width) 
   between("beta1", o.beta1, 0, 0.999999999);
   between("beta2", o.beta2, 0, 0.999999999);
   between("epsilon", o.epsilon, 1e-30, 1);
+  between("beta", o.beta, 0, 1e6);
   between("clip", o.clip, 0, 1e9);
   if (o.targets & ~(target_projections | target_head)) bad("targets", std::to_string(o.targets), "with bits that this library does not know");
   o.threads = o.threads == 0 ? width : std::min(o.threads, width);
@@ -61,9 +70,9 @@ double learning_rate(const TrainOptions& o, std::uint64_t step, std::uint64_t st
   return o.learning_rate * (o.final_rate + (1 - o.final_rate) * left);
 }
 
-Trainer::Trainer(std::shared_ptr<const Model> model, const TrainOptions& options, Examples rows, Examples held_out)
+Trainer::Trainer(std::shared_ptr<const Model> model, const TrainOptions& options, TrainData rows, TrainData held_out)
     : model_(std::move(model)),
-      options_(settled(options, model_->config(), model_->runtime()->tasks.width())),
+      options_(settled(with_objective(options, !rows.rejected.empty()), model_->config(), model_->runtime()->tasks.width())),
       rows_(std::move(rows), options_, model_->config().V, "row"),
       held_out_(std::move(held_out), options_, model_->config().V, "held-out row"),
       trainable_(*model_, options_),
@@ -92,13 +101,13 @@ void Trainer::make_digest() {
   const auto put = [&](const auto& v) { sha.update(&v, sizeof v); };
   const TrainOptions& o = options_;
   const Config& c = model_->config();
-  for (const std::uint32_t v : {static_cast<std::uint32_t>(o.method), o.rank, o.rank_stabilized ? 1u : 0u, o.dora ? 1u : 0u, o.targets,
+  for (const std::uint32_t v : {static_cast<std::uint32_t>(o.method), o.rank, o.rank_stabilized ? 1u : 0u, o.dora ? 1u : 0u, static_cast<std::uint32_t>(o.objective), o.targets,
                                 static_cast<std::uint32_t>(o.schedule), o.warmup, o.epochs, o.steps, o.batch, o.accumulate, o.length,
                                 o.pack ? 1u : 0u, o.shuffle ? 1u : 0u, o.fresh ? 1u : 0u, c.V, c.D, c.F, c.N, c.H, c.K, c.E})
     put(v);
-  for (const double v : {o.alpha, o.dropout, o.learning_rate, o.final_rate, o.weight_decay, o.beta1, o.beta2, o.epsilon, o.clip}) put(v);
+  for (const double v : {o.alpha, o.dropout, o.beta, o.learning_rate, o.final_rate, o.weight_decay, o.beta1, o.beta2, o.epsilon, o.clip}) put(v);
   put(o.seed);
-  for (const Examples* all : {&rows_.examples(), &held_out_.examples()}) {
+  for (const Examples* all : {&rows_.examples(), &rows_.rejected(), &held_out_.examples(), &held_out_.rejected()}) {
     put(static_cast<std::uint64_t>(all->size()));
     for (const Example& e : *all) {
       put(static_cast<std::uint64_t>(e.ids.size()));
@@ -116,7 +125,11 @@ void Trainer::make_digest() {
 }
 
 bool Trainer::run_pass(const Deadline& deadline, const CancelToken* cancel, bool learn) {
-  if (!in_pass_) pass_.start(), in_pass_ = true;
+  const double weight = 1.0 / static_cast<double>(std::max<std::uint64_t>(1, learnt_));
+  if (!in_pass_) {
+    pass_.start(), in_pass_ = true;
+    std::fill(batch_.weights.begin(), batch_.weights.end(), static_cast<float>(weight));
+  }
   pass_.resume(deadline, cancel);
   const Compute compute{machine_kernels(), pass_, scratch_, scratch_stride_};
   TrainInput in;
@@ -126,15 +139,35 @@ bool Trainer::run_pass(const Deadline& deadline, const CancelToken* cancel, bool
   in.wanted = batch_.wanted.data();
   in.targets = batch_.targets.data();
   in.L = static_cast<std::uint32_t>(batch_.wanted.size());
-  in.weight = static_cast<float>(1.0 / static_cast<double>(std::max<std::uint64_t>(1, learnt_)));
+  in.weights = batch_.weights.data();
   if (learn && options_.method == TrainMethod::lora)
     in.dropout = {static_cast<float>(options_.dropout), options_.seed, step_ * options_.accumulate + micro_ + 1};
-  train_pass({compute, model_->config(), rope_, r_, in}, trainable_.params(), learn);
+  const TrainCompute s{compute, model_->config(), rope_, r_, in};
+  if (options_.preference())
+    preference_pass(s, trainable_, options_.beta, weight, batch_, learn);
+  else
+    train_pass(s, trainable_.params(), learn);
   if (pass_.stopped()) return false;
   in_pass_ = false;
-  for (std::uint32_t i = 0; i < in.L; ++i) sum_ += r_.losses[i];
+  count_pass();
   done_ += in.T * (learn ? 3 : 1);
   return true;
+}
+
+void Trainer::count_pass() {
+  if (!options_.preference()) {
+    for (std::size_t i = 0; i < batch_.wanted.size(); ++i) sum_ += r_.losses[i];
+    return;
+  }
+  for (std::size_t i = 0; i < batch_.margins.size(); ++i) {
+    sum_ += batch_.pair_losses[i];
+    margins_ += batch_.margins[i], right_ += batch_.margins[i] > 0;
+  }
+}
+
+void Trainer::take_preferences(TrainEvent& event, std::uint64_t pairs) {
+  if (options_.preference()) event.accuracy = right_ / static_cast<double>(pairs), event.margin = margins_ / static_cast<double>(pairs);
+  margins_ = right_ = 0;
 }
 
 // True when all held-out rows are measured.
@@ -142,12 +175,13 @@ bool Trainer::measure(const Deadline& deadline, const CancelToken* cancel, doubl
   while (micro_ < held_out_.passes()) {
     if (!in_pass_) held_out_.fill_plain(micro_, batch_);
     if (!run_pass(deadline, cancel, false)) return false;
-    measured_ += batch_.wanted.size();
+    measured_ += options_.preference() ? batch_.margins.size() : batch_.wanted.size();
     ++micro_;
   }
   loss = sum_ / static_cast<double>(measured_);
-  sum_ = 0, measured_ = 0, micro_ = 0;
   TrainEvent event;
+  take_preferences(event, measured_);
+  sum_ = 0, measured_ = 0, micro_ = 0;
   event.kind = TrainEvent::Kind::evaluation;
   event.loss = loss;
   tell(event);
@@ -224,6 +258,7 @@ void Trainer::end_step(bool told) {
   event.rate = learning_rate(options_, step_, steps_);
   event.gradient_norm = norm();
   event.tokens = step_tokens_;
+  take_preferences(event, learnt_);
   losses_.push_back(event.loss);
   trained_ += step_tokens_;
   sum_ = 0, micro_ = 0, step_tokens_ = 0;

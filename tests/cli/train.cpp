@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cmath>
 #include <sstream>
 #include <thread>
 
@@ -69,6 +70,31 @@ TEST_CASE("train: an adapter, a line of JSON a step, a curve, a held-out loss th
   CHECK(generated({"-m", model(), "--lora", adapter + "=0"}) == plain);
   REQUIRE(run({"merge", "-m", model(), "--lora", adapter, "--out", merged, "-q"}).code == 0);
   CHECK(generated({"-m", merged}) == live);
+}
+
+TEST_CASE("train: preferences, recognised or asked for; what is no pair, or has no reference, is refused") {
+  const TempDir dir;
+  std::string text;
+  for (const char* name : {"Mia", "Tom", "Ben", "Lily"})
+    text += Json{{"prompt", std::string(name) + " made a "}, {"chosen", "boat."}, {"rejected", "cake. It was bad."}}.dump() + "\n";
+  puna_test::write_file(dir / "pairs.jsonl", text);
+  puna_test::write_file(dir / "rows.jsonl", rows());
+  const fs::path pairs = dir / "pairs.jsonl", out = dir / "adapter";
+  const Ran ran = run(train(pairs, out, {"--held-out", pairs.string(), "--beta", "0.2"}));
+  REQUIRE(ran.code == 0);
+  const auto all = lines(ran.out);
+  CHECK(all[0]["loss"].get<double>() == doctest::Approx(std::log(2.0)));
+  CHECK(all[1]["reward_margin"].get<double>() == doctest::Approx(0).epsilon(1e-6));
+  CHECK(all[12]["reward_accuracy"] == 1.0);
+  CHECK(all[12]["reward_margin"].get<double>() > 0);
+  CHECK(all.back()["held_out_after"].get<double>() < 0.6);
+  CHECK(run({"generate", "-m", model(), "--lora", out.string(), "-p", "Tom made a", "-n", "2", "-q"}).code == 0);
+  CHECK(run(train(pairs, dir / "sft", {"--objective", "sft"}, "1")).code == 0);
+  check_refused(run(train(dir / "rows.jsonl", dir / "no", {"--objective", "dpo"})), 1);
+  check_refused(run(train(pairs, dir / "no", {"--method", "full"})), 1);
+  check_refused(run(train(pairs, dir / "no", {"--objective", "magic"})), 2);
+  check_refused(run(train(pairs, dir / "no", {"--held-out", (dir / "rows.jsonl").string()})), 1);
+  CHECK_FALSE(fs::exists(dir / "no"));
 }
 
 TEST_CASE("train: full leaves a model that loads") {

@@ -41,7 +41,7 @@ void check_gradients(const puna::TrainOptions& options, const char* expected) {
   CHECK(at == theirs.size());
 }
 
-std::vector<double> curve(const char* name) {
+std::vector<double> curve(const std::string& name) {
   std::istringstream in(read_text(fixture("train/curves.txt")));
   for (std::string line; std::getline(in, line);) {
     std::istringstream words(line);
@@ -91,6 +91,87 @@ TEST_CASE("the same gradients when rows come in passes of one, or share a row") 
   packed.pack = true;
   packed.length = 64;
   check_gradients(packed, "train/lora.grads.f32");
+}
+
+TEST_CASE("ten AdamW steps give PyTorch's and TRL's losses, margins and accuracies: DPO") {
+  const puna::Examples all = read_examples(fixture("train/pairs.txt"));
+  puna::TrainData pairs;
+  for (std::size_t i = 0; i < all.size(); ++i) (i % 2 ? pairs.rejected : pairs.examples).push_back(all[i]);
+  puna::TrainOptions o = fixture_options(TrainMethod::lora);
+  std::string name = "dpo";
+  std::size_t steps = 10;
+  SUBCASE("pairs beside each other") {}
+  SUBCASE("passes of one pair") { o.batch = 1, o.accumulate = 2; }
+  SUBCASE("TRL") {
+    o.targets = puna::target_projections;
+    name = "dpo_trl";
+  }
+  SUBCASE("two pairs in a row") {
+    o.batch = 1, o.pack = true, o.length = 60;
+    pairs.examples.resize(2), pairs.rejected.resize(2);
+    steps = 1;
+  }
+  puna::Trainer trainer(load_model(fixture("train/base")), o, pairs, pairs);
+  CHECK(trainer.options().preference());
+  set_start(trainer);
+  std::vector<double> margins, accuracy;
+  trainer.on_event = [&](const puna::TrainEvent& e) {
+    if (e.kind == puna::TrainEvent::Kind::step) margins.push_back(e.margin), accuracy.push_back(e.accuracy);
+    return 0;
+  };
+  run(trainer);
+  REQUIRE(trainer.losses().size() == steps);
+  for (std::size_t i = 0; i < steps; ++i) {
+    CAPTURE(i);
+    CHECK(std::fabs(trainer.losses()[i] - curve(name)[i]) <= 1e-4);
+    CHECK(std::fabs(margins[i] - curve(name + ".margins")[i]) <= 1e-4);
+    CHECK(accuracy[i] == curve(name + ".accuracy")[i]);
+  }
+  CHECK(trainer.held_out_after() < trainer.held_out_before());
+}
+
+TEST_CASE("preferences: a run that was stopped goes on to the same bits; a whole model has no reference") {
+  const puna::Examples all = read_examples(fixture("train/pairs.txt"));
+  puna::TrainData pairs;
+  for (std::size_t i = 0; i < all.size(); ++i) (i % 2 ? pairs.rejected : pairs.examples).push_back(all[i]);
+  const TempDir dir;
+  const std::string state = (dir / "state").string();
+  const auto model = load_model(fixture("train/base"), make_runtime(2));
+  puna::TrainOptions o = fixture_options(TrainMethod::lora);
+  o.epochs = 2, o.shuffle = true, o.dropout = 0.1, o.pack = true, o.dora = true;
+  const auto weights = [](const puna::Trainer& t) { return std::vector<float>(t.trainable().weights(), t.trainable().weights() + t.trainable().size()); };
+  puna::Trainer whole(model, o, pairs, {});
+  run(whole);
+  puna::Trainer dropped(model, o, pairs, {});
+  while (dropped.steps_done() * 3 < 2 * dropped.steps()) dropped.step(puna::Deadline::after(0), nullptr);
+  dropped.save_state(state);
+  puna::Trainer again(load_model(fixture("train/base"), make_runtime(1)), o, pairs, {});
+  again.restore(state);
+  run(again);
+  CHECK(weights(again) == weights(whole));
+  o.beta = 0.2;
+  puna::Trainer other(model, o, pairs, {});
+  CHECK_THROWS_AS(other.restore(state), puna::Error);
+
+  const auto refused = [&](const puna::TrainOptions& options, const puna::TrainData& data, const char* part) {
+    try {
+      puna::Trainer trainer(model, options, data, {});
+      FAIL("not refused");
+    } catch (const puna::Error& error) {
+      CHECK(error.text().find(part) != std::string::npos);
+    }
+  };
+  refused(fixture_options(TrainMethod::full), pairs, "its own reference");
+  o.objective = puna::TrainObjective::preference;
+  refused(o, pairs.examples, "pairs of a chosen and a rejected answer");
+  puna::TrainData bad = pairs;
+  std::fill(bad.rejected[3].loss.begin(), bad.rejected[3].loss.end(), std::uint8_t{0});
+  refused(o, bad, "rejected answer of row 3");
+  // Asked for, the chosen answers alone.
+  o.objective = puna::TrainObjective::tokens;
+  puna::Trainer chosen(model, o, pairs, {}), plain(model, o, pairs.examples, {});
+  run(chosen), run(plain);
+  CHECK(weights(chosen) == weights(plain));
 }
 
 TEST_CASE("ten AdamW steps give PyTorch's losses: full") { check_curve(fixture_options(TrainMethod::full), "full"); }

@@ -52,7 +52,9 @@ inline void set_weights(puna::Trainer& trainer, const std::vector<float>& values
 // Where PyTorch's adapters begin.
 inline void set_start(puna::Trainer& trainer) {
   if (trainer.options().method == puna::TrainMethod::full) return;
-  set_weights(trainer, read_floats(fixture(trainer.options().dora ? "train/dora.init.f32" : "train/lora.init.f32")));
+  std::vector<float> values = read_floats(fixture(trainer.options().dora ? "train/dora.init.f32" : "train/lora.init.f32"));
+  values.resize(trainer.trainable().parameters());  // the head's are the last
+  set_weights(trainer, values);
 }
 
 inline void run(puna::Trainer& trainer) {

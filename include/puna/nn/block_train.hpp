@@ -71,7 +71,7 @@ struct TrainInput {
   const std::uint32_t* wanted;  // [L], ascending rows
   const std::int32_t* targets;  // [L]
   std::uint32_t L;
-  float weight;                 // of each target: one over those of the whole step
+  const float* weights;         // [L], of each target's loss
   Dropout dropout;
 };
 
@@ -178,7 +178,7 @@ inline void head_train(const TrainCompute& s, const TrainParams& p, const float*
     const float* last = r.last + first * D;
     forward(s, p.head, r.logits, last, rows, r.head_kept, false, first);
     c.pass(rows, static_cast<std::uint64_t>(rows) * n.V * 12, [&](std::uint32_t i, std::uint32_t) {
-      r.losses[first + i] = cross_entropy_row(r.logits + static_cast<std::size_t>(i) * n.V, n.V, in.targets[first + i], in.weight);
+      r.losses[first + i] = cross_entropy_row(r.logits + static_cast<std::size_t>(i) * n.V, n.V, in.targets[first + i], in.weights[first + i]);
     });
     if (learn) backward(s, p.head, r.d_last + first * D, r.logits, last, rows, r.head_kept, false, first);
   }
@@ -207,19 +207,29 @@ inline void dora_norms(const TrainCompute& s, const TrainParams& p) {
   one(p.head);
 }
 
-// A pass over whole texts: losses, and with `learn` gradients, added to those that are there.
-inline void train_pass(const TrainCompute& s, const TrainParams& p, bool learn) {
+// What comes out of the last block. keep: every block's input, for the way back.
+inline const float* train_forward(const TrainCompute& s, const TrainParams& p, bool keep) {
   const auto& [c, n, rope, r, in] = s;
   const std::size_t plane = static_cast<std::size_t>(in.T) * n.D;
-  // Without gradients two planes take turns.
-  const auto x = [&](std::uint32_t i) { return r.x + (learn ? i : i % 2) * plane; };
+  const auto x = [&](std::uint32_t i) { return r.x + (keep ? i : i % 2) * plane; };
   dora_norms(s, p);
   embedding(c, x(0), p.embedding, in.ids, nullptr, in.T);
   for (std::uint32_t i = 0; i < n.N; ++i) block_train(s, p.blocks[i], x(i), x(i + 1));
-  head_train(s, p, x(n.N), learn);
-  if (!learn) return;
-  for (std::uint32_t i = n.N; i-- > 0;) block_back(s, p.blocks[i], x(i), i > 0 || p.d_embedding);
+  return x(n.N);
+}
+
+inline void train_back(const TrainCompute& s, const TrainParams& p) {
+  const auto& [c, n, rope, r, in] = s;
+  const std::size_t plane = static_cast<std::size_t>(in.T) * n.D;
+  for (std::uint32_t i = n.N; i-- > 0;) block_back(s, p.blocks[i], r.x + i * plane, i > 0 || p.d_embedding);
   if (p.d_embedding) embedding_back(c, p.d_embedding, r.dx, in.ids, in.T, n.D);
+}
+
+// A pass over whole texts: losses, and with `learn` gradients, added to those that are there.
+inline void train_pass(const TrainCompute& s, const TrainParams& p, bool learn) {
+  const float* x = train_forward(s, p, learn);
+  head_train(s, p, x, learn);
+  if (learn) train_back(s, p);
 }
 
 }  // namespace puna

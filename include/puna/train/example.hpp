@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 namespace puna {
@@ -12,5 +13,12 @@ struct Example {
 };
 
 using Examples = std::vector<Example>;
+
+// Rows, and of preferences a rejected answer to each.
+struct TrainData {
+  TrainData(Examples all = {}, Examples worse = {}) : examples(std::move(all)), rejected(std::move(worse)) {}
+  Examples examples;
+  Examples rejected;  // none, or as many
+};
 
 }  // namespace puna

@@ -6,6 +6,8 @@
 namespace puna {
 
 enum class TrainMethod : std::int32_t { lora = 0, full = 1 };
+// automatic: preference where the rows are pairs, else tokens.
+enum class TrainObjective : std::int32_t { automatic = 0, tokens = 1, preference = 2 };
 enum class LearningSchedule : std::int32_t { constant = 0, linear = 1, cosine = 2 };
 
 // Bits of TrainOptions::targets.
@@ -31,7 +33,10 @@ struct TrainOptions {
   std::uint32_t targets = target_projections;
   bool fresh = false;  // full: from random weights, not from the model's
 
-  double learning_rate = 0;  // 0: 2e-4 for LoRA, 2e-5 for full, 1e-3 for fresh
+  TrainObjective objective = TrainObjective::automatic;
+  double beta = 0.1;  // of preference: how closely the reference is kept
+
+  double learning_rate = 0;  // 0: 2e-4 for LoRA, 2e-5 for full, 1e-3 for fresh, 5e-6 for preference
   double final_rate = 0;     // of linear and cosine, as a part of learning_rate
   LearningSchedule schedule = LearningSchedule::cosine;
   std::uint32_t warmup = 0;  // steps
@@ -49,6 +54,10 @@ struct TrainOptions {
   std::uint32_t evaluate_every = 0;  // steps; 0: before and after
   std::uint32_t threads = 0;
   std::uint64_t seed = 0;
+
+  bool preference() const { return objective == TrainObjective::preference; }
+  // Tokens that a row of a pass holds: a pair's two texts are one row's.
+  std::uint64_t row_length() const { return static_cast<std::uint64_t>(length) * (preference() ? 2 : 1); }
 };
 
 // Of step 0, 1, …; at most `steps` of them.

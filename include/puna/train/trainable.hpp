@@ -36,6 +36,7 @@ class Trainable {
   Trainable& operator=(const Trainable&) = delete;
 
   const TrainParams& params() const { return params_; }
+  const TrainParams& base() const { return base_; }  // LoRA: the model without its adapter
   const std::vector<Trained>& tensors() const { return tensors_; }
   std::size_t size() const { return size_; }  // floats of a slab
   std::uint64_t parameters() const;
@@ -62,7 +63,7 @@ class Trainable {
   Buffer<float> weights_, gradients_, first_, second_;
   std::vector<Lora> loras_;
   std::vector<Buffer<float>> norms_;  // of DoRA's rows
-  TrainParams params_;
+  TrainParams params_, base_;
 };
 
 }  // namespace puna

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -22,6 +23,8 @@ struct TrainEvent {
   double rate = 0, gradient_norm = 0;
   std::uint64_t tokens = 0;  // of the step, all of them
   double tokens_per_second = 0, seconds_left = 0;
+  // Of preferences, else NaN: how often the chosen answer gained more, and beta times by how much, on average.
+  double accuracy = std::numeric_limits<double>::quiet_NaN(), margin = accuracy;
 };
 
 // The options with their defaults, for a runtime of `width` threads. Error(argument) names the option.
@@ -30,7 +33,7 @@ TrainOptions settled(TrainOptions options, const Config& config, std::uint32_t w
 class Trainer {
  public:
   // Takes all memory. Error(argument) names the option or the row.
-  Trainer(std::shared_ptr<const Model> model, const TrainOptions& options, Examples rows, Examples held_out);
+  Trainer(std::shared_ptr<const Model> model, const TrainOptions& options, TrainData rows, TrainData held_out);
 
   const Model& model() const { return *model_; }
   const std::shared_ptr<const Model>& model_ref() const { return model_; }
@@ -69,14 +72,14 @@ class Trainer {
  private:
   enum class Phase : std::int32_t { before, train, between, after, finished };
 
-  void begin_pass(const MicroBatch& batch, float weight);
   bool run_pass(const Deadline& deadline, const CancelToken* cancel, bool learn);
-  double pass_loss() const;
+  void count_pass();
   bool measure(const Deadline& deadline, const CancelToken* cancel, double& loss);
   bool train_some(const Deadline& deadline, const CancelToken* cancel);
   bool update(const Deadline& deadline, const CancelToken* cancel);
   void end_step(bool told = true);
   void tell(TrainEvent event);
+  void take_preferences(TrainEvent& event, std::uint64_t pairs);
   void make_digest();
   double norm() const;
 
@@ -101,6 +104,7 @@ class Trainer {
   std::vector<double> chunk_squares_;
   std::uint64_t learnt_ = 0, step_tokens_ = 0;
   double sum_ = 0;  // of the step's or the measurement's losses
+  double margins_ = 0, right_ = 0;
   std::uint64_t measured_ = 0;
   std::vector<double> losses_;
   double before_, after_;
