@@ -884,6 +884,7 @@ typedef struct puna_train_options {
 #define PUNA_TRAIN_RANK_STABILIZED ((uint32_t)4) /* LoRA: alpha / sqrt(rank) */
 #define PUNA_TRAIN_FROM_SCRATCH ((uint32_t)8)    /* full: the model gives its shape and its words, its weights begin at random */
 #define PUNA_TRAIN_DORA ((uint32_t)16)           /* LoRA: a trained magnitude for each row, too */
+#define PUNA_TRAIN_ADAM8 ((uint32_t)32)          /* AdamW keeps its moments in 8 bits a value, blocks of 256 */
 PUNA_API void PUNA_CALL puna_train_options_init(puna_train_options* options, size_t size);
 
 /* A run is made, given its rows, and then trained: by puna_trainer_run, or by a job in steps of an app's own length. */

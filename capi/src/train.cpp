@@ -87,7 +87,7 @@ puna_train_options train_defaults() {
 
 puna::TrainOptions core_options(const puna_train_options& o, const puna::Config& config) {
   if (o.flags & ~(PUNA_TRAIN_NO_PACKING | PUNA_TRAIN_NO_SHUFFLE | PUNA_TRAIN_RANK_STABILIZED | PUNA_TRAIN_FROM_SCRATCH |
-                  PUNA_TRAIN_DORA))
+                  PUNA_TRAIN_DORA | PUNA_TRAIN_ADAM8))
     fail(Code::unsupported, "options.flags is " + std::to_string(o.flags) + ", with bits that this library does not know");
   if (o.method < PUNA_TRAIN_LORA || o.method > PUNA_TRAIN_FULL)
     fail(Code::argument, "options.method is " + std::to_string(o.method) + ", not a PUNA_TRAIN_ value");
@@ -102,6 +102,7 @@ puna::TrainOptions core_options(const puna_train_options& o, const puna::Config&
   t.objective = static_cast<puna::TrainObjective>(o.objective), t.beta = o.beta;
   t.targets = o.targets, t.rank = o.rank, t.alpha = o.alpha, t.dropout = o.dropout;
   t.rank_stabilized = (o.flags & PUNA_TRAIN_RANK_STABILIZED) != 0, t.dora = (o.flags & PUNA_TRAIN_DORA) != 0;
+  t.adam8 = (o.flags & PUNA_TRAIN_ADAM8) != 0;
   t.fresh = (o.flags & PUNA_TRAIN_FROM_SCRATCH) != 0;
   t.pack = (o.flags & PUNA_TRAIN_NO_PACKING) == 0, t.shuffle = (o.flags & PUNA_TRAIN_NO_SHUFFLE) == 0;
   t.learning_rate = o.learning_rate, t.final_rate = o.final_rate, t.weight_decay = o.weight_decay;

@@ -20,7 +20,7 @@ struct Request {
   std::uint32_t checkpoint_every = 50;
   std::optional<double> alpha, dropout, beta, rate, decay, clip;
   std::uint64_t seed = 0;
-  bool no_pack = false, no_shuffle = false, rslora = false, dora = false, fresh = false, scratch = false;
+  bool no_pack = false, no_shuffle = false, rslora = false, dora = false, adam8 = false, fresh = false, scratch = false;
 };
 
 std::uint32_t parse_targets(const std::string& text) {
@@ -137,7 +137,7 @@ puna_train_options train_options(const Request& r, Report& report, const std::st
   o.seed = r.seed;
   o.threads = static_cast<std::int32_t>(r.options.threads);
   o.flags = (r.no_pack ? PUNA_TRAIN_NO_PACKING : 0u) | (r.no_shuffle ? PUNA_TRAIN_NO_SHUFFLE : 0u) | (r.rslora ? PUNA_TRAIN_RANK_STABILIZED : 0u) |
-            (r.scratch ? PUNA_TRAIN_FROM_SCRATCH : 0u) | (r.dora ? PUNA_TRAIN_DORA : 0u);
+            (r.scratch ? PUNA_TRAIN_FROM_SCRATCH : 0u) | (r.dora ? PUNA_TRAIN_DORA : 0u) | (r.adam8 ? PUNA_TRAIN_ADAM8 : 0u);
   o.held_out_permille = r.held_out_permille;
   o.checkpoint = checkpoint.c_str(), o.checkpoint_every = r.checkpoint_every;
   o.event = Report::event, o.event_user = &report;
@@ -271,6 +271,7 @@ void add_options(CommandLine& line, Request& r) {
   line.text("--schedule", r.schedule, "NAME", "cosine (default), linear, constant");
   line.integer("--warmup", r.warmup, 0, 1u << 30, "steps; default 0");
   line.real("--weight-decay", r.decay, 0, 10, "default 0.01");
+  line.flag("--adam8", r.adam8, "moments of AdamW in 8 bits a value: a quarter of their memory");
   line.real("--clip", r.clip, 0, 1e9, "norm of the gradient; default 1, 0: none");
   line.integer("--epochs", r.epochs, 1, 1u << 20, "default 1");
   line.integer("--steps", r.steps, 1, 1u << 30, "instead of epochs");

@@ -59,7 +59,7 @@ TrainForecast forecast_training(const Config& config, const WeightPlan& weights,
   const TrainState state = train_state(config, weights.tied, o);
   f.state_bytes = state.bytes;
   f.parameters = state.parameters;
-  f.checkpoint_bytes = state.bytes / 4 * 3;
+  f.checkpoint_bytes = state.checkpoint_bytes;
   f.workspace_bytes = TrainShape{config, o}.bytes() + RopeTable::bytes(config, o.length);
   return f;
 }

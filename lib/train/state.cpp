@@ -42,8 +42,7 @@ void Trainer::save_state(const std::string& path) {
   isa.copy(head.isa, sizeof head.isa - 1);
   put(&head, sizeof head);
   put(losses_.data(), losses_.size() * sizeof(double));
-  for (const float* slab : {trainable_.weights(), trainable_.first_moments(), trainable_.second_moments()})
-    put(slab, trainable_.size() * sizeof(float));
+  for (const std::span<std::byte> part : trainable_.state()) put(part.data(), part.size());
   const auto digest = sha.finish();
   file.write(digest.data(), digest.size());
   file.commit();
@@ -57,15 +56,16 @@ void Trainer::restore(const std::string& path) {
   if (std::memcmp(head.magic, state_magic, sizeof head.magic) != 0) fail(Code::format, path + ": is no checkpoint of training");
   if (head.digest != digest_)
     fail(Code::argument, path + ": the checkpoint is of another run: model, rows and options must be the same to go on");
-  const std::uint64_t slab = size_product(trainable_.size(), sizeof(float));
-  const std::uint64_t expected = sizeof head + head.losses * sizeof(double) + 3 * slab + 32;
+  std::uint64_t bytes = 0;
+  for (const std::span<std::byte> part : trainable_.state()) bytes += part.size();
+  const std::uint64_t expected = sizeof head + head.losses * sizeof(double) + bytes + 32;
   if (head.floats != trainable_.size() || head.step > steps_ || head.losses != head.step || file->size() != expected ||
       head.phase > static_cast<std::uint32_t>(Phase::finished))
     fail(Code::format, path + ": step is " + std::to_string(head.step) + ", and " + std::to_string(file->size()) + " bytes are there, not " +
                            std::to_string(expected));
   // Into memory of its own first: a damaged file changes nothing.
   std::vector<double> losses(head.losses);
-  Buffer<float> all(model_->runtime()->memory, trainable_.size() * 3, "checkpoint", Raw{});
+  Buffer<std::byte> all(model_->runtime()->memory, static_cast<std::size_t>(bytes), "checkpoint", Raw{});
   std::uint64_t at = sizeof head;
   Sha256 sha;
   sha.update(&head, sizeof head);
@@ -75,15 +75,13 @@ void Trainer::restore(const std::string& path) {
     at += n;
   };
   get(losses.data(), losses.size() * sizeof(double));
-  get(all.data(), static_cast<std::size_t>(3 * slab));
+  get(all.data(), all.size());
   Sha256::Digest digest;
   file->read(at, digest.data(), digest.size());
   if (digest != sha.finish()) fail(Code::format, path + ": the checkpoint is damaged: its digest does not fit");
-  const std::size_t n = trainable_.size();
-  std::copy(all.data(), all.data() + n, trainable_.weights());
-  std::copy(all.data() + n, all.data() + 2 * n, trainable_.first_moments());
-  std::copy(all.data() + 2 * n, all.data() + 3 * n, trainable_.second_moments());
-  std::fill(trainable_.gradients(), trainable_.gradients() + n, 0.0f);
+  const std::byte* from = all.data();
+  for (const std::span<std::byte> part : trainable_.state()) std::copy_n(from, part.size(), part.data()), from += part.size();
+  std::fill_n(trainable_.gradients(), trainable_.size(), 0.0f);
   losses_ = std::move(losses);
   step_ = head.step, before_ = head.before, after_ = head.after;
   phase_ = static_cast<Phase>(head.phase);

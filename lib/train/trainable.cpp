@@ -3,13 +3,14 @@
 #include <algorithm>
 #include <cmath>
 
+#include "adam8.hpp"
 #include "puna/infer/adapter.hpp"
 #include "puna/tensor/pack.hpp"
 
 namespace puna {
 namespace {
 
-constexpr std::size_t apart = Memory::alignment / sizeof(float);
+constexpr std::size_t apart = moment_block;  // aligned, and no block of moments is of two tensors
 
 struct Target {
   std::uint32_t bit;
@@ -73,8 +74,13 @@ Trainable::Trainable(const Model& model, const TrainOptions& o) : rank_(o.rank),
   Memory& memory = model.runtime()->memory;
   weights_ = Buffer<float>(memory, size_, "trained weights");
   gradients_ = Buffer<float>(memory, size_, "gradients");
-  first_ = Buffer<float>(memory, size_, "first moments");
-  second_ = Buffer<float>(memory, size_, "second moments");
+  if (o.adam8) {
+    codes_ = Buffer<std::uint8_t>(memory, 2 * size_, "moments");
+    tops_ = Buffer<float>(memory, 2 * size_ / moment_block, "moments");
+  } else {
+    first_ = Buffer<float>(memory, size_, "first moments");
+    second_ = Buffer<float>(memory, size_, "second moments");
+  }
   loras_.reserve(tensors_.size());
   point(model, o);
   if (o.method == TrainMethod::full) {
@@ -88,7 +94,9 @@ Trainable::Trainable(const Model& model, const TrainOptions& o) : rank_(o.rank),
 
 TrainState train_state(const Config& config, bool tied, const TrainOptions& o) {
   const std::vector<Trained> all = choose(config, tied, o);
-  TrainState state{size_product(slab_size(all), 4 * sizeof(float)), 0};
+  const std::uint64_t size = slab_size(all), slab = size_product(size, sizeof(float));
+  const std::uint64_t moments = o.adam8 ? 2 * (size + size / moment_block * sizeof(float)) : 2 * slab;
+  TrainState state{2 * slab + moments, 0, slab + moments};
   for (const Trained& t : all) state.parameters += t.size();
   return state;
 }
@@ -130,6 +138,22 @@ void Trainable::add_lora(TrainLinear& l, Part part, std::uint32_t layer, Memory&
     lora.norms = norms_.emplace_back(memory, found[2].rows, "norms of rows").data();
   }
   l.lora = &lora;
+}
+
+void Trainable::update(const AdamStep& a, std::size_t first, std::size_t n) {
+  float *w = weights_.data() + first, *g = gradients_.data() + first;
+  if (!packed_moments()) return adamw(a, w, g, first_.data() + first, second_.data() + first, n);
+  std::uint8_t* codes = codes_.data() + first;
+  float* tops = tops_.data() + first / moment_block;
+  adamw8(a, w, g, {codes, tops}, {codes + size_, tops + size_ / moment_block}, n);
+}
+
+std::vector<std::span<std::byte>> Trainable::state() {
+  std::vector<std::span<std::byte>> all;
+  for (Buffer<float>* x : {&weights_, &first_, &second_, &tops_})
+    if (x->size() != 0) all.push_back(std::as_writable_bytes(x->span()));
+  if (codes_.size() != 0) all.push_back(std::as_writable_bytes(codes_.span()));
+  return all;
 }
 
 // A uniform in +-1/sqrt(columns) (PEFT: kaiming with a = sqrt 5), B zero.

@@ -101,7 +101,7 @@ void Trainer::make_digest() {
   const auto put = [&](const auto& v) { sha.update(&v, sizeof v); };
   const TrainOptions& o = options_;
   const Config& c = model_->config();
-  for (const std::uint32_t v : {static_cast<std::uint32_t>(o.method), o.rank, o.rank_stabilized ? 1u : 0u, o.dora ? 1u : 0u, static_cast<std::uint32_t>(o.objective), o.targets,
+  for (const std::uint32_t v : {static_cast<std::uint32_t>(o.method), o.rank, o.rank_stabilized ? 1u : 0u, o.dora ? 1u : 0u, o.adam8 ? 1u : 0u, static_cast<std::uint32_t>(o.objective), o.targets,
                                 static_cast<std::uint32_t>(o.schedule), o.warmup, o.epochs, o.steps, o.batch, o.accumulate, o.length,
                                 o.pack ? 1u : 0u, o.shuffle ? 1u : 0u, o.fresh ? 1u : 0u, c.V, c.D, c.F, c.N, c.H, c.K, c.E})
     put(v);
@@ -232,8 +232,7 @@ bool Trainer::update(const Deadline& deadline, const CancelToken* cancel) {
     const auto [first, n] = part(chunk);
     AdamStep a = adam;
     a.decay = trainable_.tensors()[chunk_tensor_[chunk]].decays() ? options_.weight_decay : 0;
-    adamw(a, trainable_.weights() + first, trainable_.gradients() + first, trainable_.first_moments() + first,
-          trainable_.second_moments() + first, n);
+    trainable_.update(a, first, n);
   });
   if (pass_.stopped()) return false;
   updating_ = false;

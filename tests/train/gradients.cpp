@@ -1,4 +1,5 @@
 // Gradients and loss curves against PyTorch, transformers and PEFT (fixtures/scripts/make_train.py).
+#include "../../lib/train/adam8.hpp"
 #include "train_support.hpp"
 
 using namespace puna_test;
@@ -79,6 +80,45 @@ TEST_CASE("every gradient of a small model with grouped queries is PyTorch's: Lo
 
 TEST_CASE("every gradient of a small model with grouped queries is PyTorch's: DoRA") {
   check_gradients(dora_options(), "train/dora.grads.f32");
+}
+
+TEST_CASE("8-bit moments: bitsandbytes' maps and codes; ten steps with them are as its own") {
+  const std::vector<float> map = read_floats(fixture("train/adam8.map.f32")), values = read_floats(fixture("train/adam8.values.f32"));
+  const std::vector<std::uint8_t> theirs = read_file(fixture("train/adam8.codes.u8"));
+  REQUIRE(theirs.size() == 2 * values.size());
+  for (const bool with_sign : {true, false}) {
+    CHECK(std::equal(puna::moment_map(with_sign), puna::moment_map(with_sign) + 256, map.begin() + (with_sign ? 0 : 256)));
+    std::vector<float> x = values;
+    if (!with_sign)
+      for (float& v : x) v = std::fabs(v);
+    std::vector<std::uint8_t> codes(x.size());
+    for (std::size_t i = 0; i < x.size(); i += puna::moment_block) {
+      const std::size_t n = std::min(puna::moment_block, x.size() - i);
+      const float top = puna::encode_moments(with_sign, x.data() + i, n, codes.data() + i);
+      std::vector<float> back(n);
+      puna::decode_moments(with_sign, codes.data() + i, top, n, back.data());
+      for (std::size_t j = 0; j < n; ++j) CHECK(std::fabs(back[j] - x[i + j]) <= 0.45f * std::fabs(x[i + j]) + 1.5e-6f * top);
+    }
+    CHECK(std::equal(codes.begin(), codes.end(), theirs.begin() + (with_sign ? 0 : static_cast<std::ptrdiff_t>(x.size()))));
+  }
+  const float none[3] = {};
+  std::uint8_t codes[3];
+  CHECK(puna::encode_moments(true, none, 3, codes) == 0);
+  float back[3] = {1, 1, 1};
+  puna::decode_moments(true, codes, 1, 3, back);
+  CHECK(back[2] == 0);
+
+  puna::TrainOptions o = fixture_options(TrainMethod::lora);
+  o.adam8 = true;
+  puna::Trainer trainer(load_model(fixture("train/base")), o, read_examples(fixture("train/rows.txt")), {});
+  set_start(trainer);
+  run(trainer);
+  double from_floats = 0;
+  for (std::size_t i = 0; i < 10; ++i) {
+    CHECK(std::fabs(trainer.losses()[i] - curve("lora_adam8")[i]) <= 2e-5);
+    from_floats = std::max(from_floats, std::fabs(trainer.losses()[i] - curve("lora")[i]));
+  }
+  CHECK(from_floats > 8e-5);
 }
 
 TEST_CASE("the same gradients when rows come in passes of one, or share a row") {

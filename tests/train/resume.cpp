@@ -30,11 +30,12 @@ std::vector<float> whole_run(puna::TrainOptions o, std::uint32_t threads) {
 }  // namespace
 
 TEST_CASE("1, 2 and 3 threads train the same adapter and the same model") {
-  for (int kind = 0; kind < 3; ++kind) {
+  for (int kind = 0; kind < 4; ++kind) {
     CAPTURE(kind);
     puna::TrainOptions o = options();
     o.method = kind == 0 ? puna::TrainMethod::full : puna::TrainMethod::lora;
     o.dora = kind == 2;
+    o.adam8 = kind == 3;
     const std::vector<float> one = whole_run(o, 1);
     CHECK(whole_run(o, 2) == one);
     CHECK(whole_run(o, 3) == one);
@@ -70,6 +71,23 @@ TEST_CASE("a run that is dropped anywhere goes on from its checkpoint to the sam
     CHECK(weights(again) == expected);
     CHECK(again.losses().size() == again.steps());
   }
+}
+
+TEST_CASE("a run with 8-bit moments goes on from its checkpoint to the same bits, and keeps fewer of them") {
+  const TempDir dir;
+  const std::string state = (dir / "state").string();
+  const auto rows = read_examples(fixture("train/rows.txt"));
+  puna::TrainOptions o = options();
+  o.method = puna::TrainMethod::full, o.adam8 = true;
+  const auto model = load_model(fixture("train/base"));
+  puna::Trainer dropped(model, o, rows, {}), again(model, o, rows, {});
+  while (dropped.steps_done() < 2) dropped.step(puna::Deadline::after(0), nullptr);
+  for (int i = 0; i < 50; ++i) dropped.step(puna::Deadline::after(0), nullptr);
+  dropped.save_state(state);
+  CHECK(fs::file_size(state) < dropped.trainable().size() * 7);  // a float and two codes of a byte
+  again.restore(state);
+  run(again);
+  CHECK(weights(again) == whole_run(o, 1));
 }
 
 TEST_CASE("a checkpoint of another run, or a damaged one, is refused and changes nothing") {

@@ -41,6 +41,7 @@ struct TrainOptions {
   LearningSchedule schedule = LearningSchedule::cosine;
   std::uint32_t warmup = 0;  // steps
   double weight_decay = 0.01;
+  bool adam8 = false;  // moments in 8 bits a value
   double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
   double clip = 1.0;  // of the gradient's norm; 0: none
 

@@ -25,7 +25,7 @@ struct Trained {
 
 // What a run would take for its four slabs.
 struct TrainState {
-  std::uint64_t bytes = 0, parameters = 0;
+  std::uint64_t bytes = 0, parameters = 0, checkpoint_bytes = 0;
 };
 TrainState train_state(const Config& config, bool tied, const TrainOptions& options);
 
@@ -47,6 +47,11 @@ class Trainable {
   float* second_moments() { return second_.data(); }
   const float* first_moments() const { return first_.data(); }
   const float* second_moments() const { return second_.data(); }
+  bool packed_moments() const { return size_ != 0 && first_.size() == 0; }
+  // AdamW on floats [first, first + n) of the slabs; first is a multiple of moment_block where moments are packed.
+  void update(const struct AdamStep& a, std::size_t first, std::size_t n);
+  // What a checkpoint holds.
+  std::vector<std::span<std::byte>> state();
 
  private:
   void add_lora(TrainLinear& l, Part part, std::uint32_t layer, Memory& memory);
@@ -61,6 +66,8 @@ class Trainable {
   std::vector<Trained> tensors_;
   std::size_t size_ = 0;
   Buffer<float> weights_, gradients_, first_, second_;
+  Buffer<std::uint8_t> codes_;  // or these: of the first moments, then of the second
+  Buffer<float> tops_;
   std::vector<Lora> loras_;
   std::vector<Buffer<float>> norms_;  // of DoRA's rows
   TrainParams params_, base_;
