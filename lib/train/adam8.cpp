@@ -41,9 +41,9 @@ constexpr Map make_map(bool with_sign) {
   std::sort(map.values.begin(), map.values.end());
   for (std::size_t i = 0; i < 255; ++i) map.middles[i] = (map.values[i] + map.values[i + 1]) / 2.0f;
   map.zero = static_cast<std::uint8_t>(std::find(map.values.begin(), map.values.end(), 0.0f) - map.values.begin());
+  std::uint8_t code = map.zero;
   for (std::uint32_t c = 0; c < cells; ++c) {
     const float low = std::bit_cast<float>((c + first_cell) << cell_shift);
-    std::uint8_t code = map.zero;
     while (code < 255 && low > map.middles[code]) ++code;
     map.starts[c] = code;
   }
