@@ -842,9 +842,11 @@ typedef struct puna_train_event {
   /* Of preferences, else NaN: in how many of the pairs (0 to 1) the chosen answer has gained more than the rejected one since the run
    * began, and beta times by how much, on average. */
   double accuracy, margin;
+  uint64_t memory_bytes;    /* of the runtime, now */
 } puna_train_event;
 #define PUNA_TRAIN_EVENT_STEP ((int32_t)0)
 #define PUNA_TRAIN_EVENT_HELD_OUT ((int32_t)1) /* loss of the held-out rows */
+#define PUNA_TRAIN_EVENT_GENERAL ((int32_t)2)  /* of the general rows */
 /* Non-zero stops the training with PUNA_E_CALLBACK; the step has been taken. */
 typedef int32_t (PUNA_CALL* puna_train_fn)(void* user, const puna_train_event* event);
 
@@ -878,10 +880,13 @@ typedef struct puna_train_options {
   void* event_user;
   double beta;               /* DPO: how closely the reference is kept; default 0.1 */
   uint32_t held_out_permille; /* so many of 1000 rows, the last ones, are only measured; default 0 */
+  uint32_t patience;         /* measurements without a better held-out loss that end the run; its weights are then, and at the end, the
+                                best measured. 0: the run goes to its end, its weights are the last */
 } puna_train_options;
 #define PUNA_TRAIN_NO_PACKING ((uint32_t)1)      /* one text a row; else texts share rows, blind to each other */
 #define PUNA_TRAIN_NO_SHUFFLE ((uint32_t)2)
 #define PUNA_TRAIN_RANK_STABILIZED ((uint32_t)4) /* LoRA: alpha / sqrt(rank) */
+#define PUNA_TRAIN_NF4 ((uint32_t)64)            /* LoRA: on the layers' weights as NF4, 4.127 bits each, made when the run is made */
 #define PUNA_TRAIN_FROM_SCRATCH ((uint32_t)8)    /* full: the model gives its shape and its words, its weights begin at random */
 #define PUNA_TRAIN_DORA ((uint32_t)16)           /* LoRA: a trained magnitude for each row, too */
 #define PUNA_TRAIN_ADAM8 ((uint32_t)32)          /* AdamW keeps its moments in 8 bits a value, blocks of 256 */
@@ -891,7 +896,8 @@ PUNA_API void PUNA_CALL puna_train_options_init(puna_train_options* options, siz
 PUNA_API int32_t PUNA_CALL puna_trainer_create(puna_trainer** out, const puna_model* model, const puna_train_options* options,
                                                puna_error* error);
 PUNA_API void PUNA_CALL puna_trainer_destroy(puna_trainer* trainer);
-/* A row. loss: for each id, whether predicting it is learnt; NULL: all but the first. held_out: 1 for a row that is only measured. */
+/* A row. loss: for each id, whether predicting it is learnt; NULL: all but the first. held_out: 1 for a row that is only measured,
+ * 2 for one of a general kind, measured before and after alone: what the training makes the model forget. */
 PUNA_API int32_t PUNA_CALL puna_trainer_add(puna_trainer* trainer, int32_t held_out, const int32_t* ids, const uint8_t* loss,
                                             size_t count, puna_error* error);
 /* A preference: a chosen and a rejected row, prompt and answer each, of which the prompts' tokens are not learnt. */
@@ -916,6 +922,8 @@ typedef struct puna_train_info {
   uint64_t parameters;           /* that are trained */
   double loss;                   /* of the last step; NaN before the first */
   double held_out_before, held_out_after; /* NaN until measured */
+  double general_before, general_after;
+  uint64_t best_step;            /* whose weights these are: with patience that of the best measurement */
 } puna_train_info;
 /* From now on no rows can be added. */
 PUNA_API int32_t PUNA_CALL puna_trainer_get_info(puna_trainer* trainer, puna_train_info* out, size_t size, puna_error* error);
@@ -925,7 +933,7 @@ PUNA_API int32_t PUNA_CALL puna_trainer_loss(puna_trainer* trainer, uint64_t ind
 PUNA_API int32_t PUNA_CALL puna_trainer_run(puna_trainer* trainer, puna_cancel* cancel, puna_error* error);
 PUNA_API int32_t PUNA_CALL puna_trainer_job(puna_job** out, puna_trainer* trainer, puna_cancel* cancel, puna_progress_fn progress,
                                             void* progress_user, puna_error* error);
-/* LoRA: a PEFT folder. Full: a .gguf, or a Hugging Face folder. type: "f32", "f16", "q8_0" and the like for full; NULL: f32. */
+/* LoRA: a PEFT folder, or a GGUF adapter where the name ends in .gguf. Full: a .gguf, or a Hugging Face folder. type: "f32", "f16", "q8_0" and the like for full; NULL: f32. */
 PUNA_API int32_t PUNA_CALL puna_trainer_save(puna_trainer* trainer, const char* path, const char* type, puna_error* error);
 /* The state after the last whole step: the same model, rows and options go on from there to the same bits. */
 PUNA_API int32_t PUNA_CALL puna_trainer_save_state(puna_trainer* trainer, const char* path, puna_error* error);
@@ -964,6 +972,8 @@ typedef struct puna_adapter puna_adapter;
 /* A PEFT folder or a GGUF adapter, checked against the model. */
 PUNA_API int32_t PUNA_CALL puna_adapter_open(puna_adapter** out, const puna_model* model, const char* path, puna_error* error);
 PUNA_API void PUNA_CALL puna_adapter_destroy(puna_adapter* adapter);
+/* As a GGUF adapter, whatever it was read from. */
+PUNA_API int32_t PUNA_CALL puna_adapter_save(const puna_adapter* adapter, const char* path, puna_error* error);
 /* What later feeds add to the model, each with its scale; count 0: nothing. Tokens that are in the cache stay as they were
  * computed. The session keeps what it uses. */
 PUNA_API int32_t PUNA_CALL puna_session_set_adapters(puna_session* session, const puna_adapter* const* adapters, const float* scales,

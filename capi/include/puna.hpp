@@ -61,6 +61,7 @@ using ModelOptions = Initialised<puna_model_options, puna_model_options_init>;
 using SessionOptions = Initialised<puna_session_options, puna_session_options_init>;
 using GenerateOptions = Initialised<puna_generate_options, puna_generate_options_init>;
 using RuntimeOptions = Initialised<puna_runtime_options, puna_runtime_options_init>;
+using TrainOptions = Initialised<puna_train_options, puna_train_options_init>;
 using EncodeOptions = Initialised<puna_encode_options, puna_encode_options_init>;
 using PerplexityOptions = Initialised<puna_perplexity_options, puna_perplexity_options_init>;
 using Batch = Initialised<puna_batch, puna_batch_init>;
@@ -202,6 +203,12 @@ class Model : public Handle<puna_model, puna_model_destroy> {
   puna_model_info info() const { return fetch<puna_model_info>(puna_model_get_info, get()); }
   Tokenizer tokenizer() const { return Tokenizer(puna_model_tokenizer(get())); }  // false where there is none
   const char* metadata(const char* key) const { return puna_model_metadata_find(get(), key); }  // nullptr: unknown
+};
+
+class Adapter : public Handle<puna_adapter, puna_adapter_destroy> {  // a PEFT folder or a GGUF
+ public:
+  Adapter(const Model& model, const std::string& path) { create(puna_adapter_open, model.get(), path.c_str()); }
+  void save(const std::string& path) const { call(puna_adapter_save, get(), path.c_str()); }  // as GGUF
 };
 
 class Sampler : public Handle<puna_sampler, puna_sampler_destroy> {  // steps in the order added
@@ -347,9 +354,43 @@ class Session : public Handle<puna_session, puna_session_destroy> {
   std::vector<int32_t> tokens(uint32_t sequence = 0) const {
     return read_sized<std::vector<int32_t>>(length(sequence), puna_session_tokens, get(), sequence);
   }
+  // Beside the model from now on, each with its scale; none: the model alone. Tokens that are in the cache stay as they are.
+  void set_adapters(Span<const Adapter* const> adapters, Span<const float> scales = {}) {
+    std::vector<const puna_adapter*> handles;
+    for (const Adapter* a : adapters) handles.push_back(a->get());
+    if (scales.size != 0 && scales.size != adapters.size) throw Error(PUNA_E_ARGUMENT, "as many scales as adapters are needed");
+    call(puna_session_set_adapters, get(), handles.data(), scales.size ? scales.data : nullptr, handles.size());
+  }
   void fork(uint32_t from, uint32_t to) { call(puna_session_fork, get(), from, to); }
   void truncate(uint32_t sequence, uint32_t length) { call(puna_session_truncate, get(), sequence, length); }
   void drop(uint32_t sequence) { call(puna_session_drop, get(), sequence); }
+};
+
+class Trainer : public Handle<puna_trainer, puna_trainer_destroy> {
+ public:
+  explicit Trainer(const Model& model, const TrainOptions& options = {}) { create(puna_trainer_create, model.get(), &options); }
+  // held_out: 0 learnt, 1 measured, 2 of a general kind, measured before and after.
+  void add(Ids ids, Span<const uint8_t> loss = {}, int32_t held_out = 0) {
+    if (loss.size != 0 && loss.size != ids.size) throw Error(PUNA_E_ARGUMENT, "as many marks as ids are needed");
+    call(puna_trainer_add, get(), held_out, ids.data, loss.size ? loss.data : nullptr, ids.size);
+  }
+  void add_text(std::string_view text, int32_t held_out = 0) { call(puna_trainer_add_text, get(), held_out, text.data(), text.size()); }
+  void add_file(const std::string& path, int32_t held_out = 0, const char* chat = nullptr) {
+    call(puna_trainer_add_file, get(), held_out, path.c_str(), chat);
+  }
+  void run() { call(puna_trainer_run, get(), nullptr); }
+  Job job() {  // in steps, or in the background
+    puna_job* made = nullptr;
+    return call(puna_trainer_job, &made, get(), nullptr, nullptr, nullptr), Job(made);
+  }
+  puna_train_info info() { return fetch<puna_train_info>(puna_trainer_get_info, get()); }
+  double loss(uint64_t step) {
+    double out = 0;
+    return call(puna_trainer_loss, get(), step, &out), out;
+  }
+  void save(const std::string& path, const char* type = nullptr) { call(puna_trainer_save, get(), path.c_str(), type); }
+  void save_state(const std::string& path) { call(puna_trainer_save_state, get(), path.c_str()); }
+  void restore(const std::string& path) { call(puna_trainer_restore, get(), path.c_str()); }
 };
 
 }  // namespace api1

@@ -28,6 +28,10 @@ int32_t PUNA_CALL puna_adapter_open(puna_adapter** out, const puna_model* model,
 
 void PUNA_CALL puna_adapter_destroy(puna_adapter* adapter) { delete adapter; }
 
+int32_t PUNA_CALL puna_adapter_save(const puna_adapter* adapter, const char* path, puna_error* error) {
+  return capi::entry(error, [&] { puna::save_gguf_adapter(*capi::required(adapter, "adapter").ref, &capi::required(path, "path")); });
+}
+
 int32_t PUNA_CALL puna_session_set_adapters(puna_session* session, const puna_adapter* const* adapters, const float* scales,
                                             size_t count, puna_error* error) {
   return capi::entry(error, [&] {

@@ -143,7 +143,7 @@ PUNA_AT(puna_data_row, loss, 32, 24);
 
 PUNA_AT(puna_train_event, step, 8, 8);
 PUNA_AT(puna_train_event, tokens, 56, 56);
-PUNA_SIZE(puna_train_event, 96, 96);
+PUNA_SIZE(puna_train_event, 104, 104);
 PUNA_AT(puna_train_options, alpha, 16, 16);
 PUNA_AT(puna_train_options, clip, 80, 80);
 PUNA_AT(puna_train_options, seed, 120, 120);
@@ -154,7 +154,7 @@ PUNA_AT(puna_train_options, held_out_permille, 176, 164);
 PUNA_AT(puna_train_info, rows, 24, 24);
 PUNA_AT(puna_train_plan, seconds, 80, 80);
 PUNA_SIZE(puna_train_plan, 120, 120);
-PUNA_SIZE(puna_train_info, 80, 80);
+PUNA_SIZE(puna_train_info, 104, 104);
 
 // The core's codes are the ABI's.
 constexpr bool same(puna::Code code, std::int32_t status) { return static_cast<std::int32_t>(code) == status; }

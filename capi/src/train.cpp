@@ -1,6 +1,7 @@
 // puna_trainer: rows in, steps, an adapter or a model out.
 #include <iterator>
 #include <limits>
+#include <string_view>
 
 #include "handles.hpp"
 #include "job.hpp"
@@ -16,6 +17,28 @@ using puna::Code;
 using puna::fail;
 namespace capi = puna::capi;
 
+namespace {
+
+// A model whose every tensor is f32 rows, as a full run writes it: for its plan.
+class Floats final : public puna::ChangedSource {
+ public:
+  explicit Floats(std::shared_ptr<const puna::WeightSource> base, std::uint32_t layers) : ChangedSource(std::move(base)) {
+    for (int i = 0; i < puna::part_count; ++i)
+      for (std::uint32_t layer = 0; layer < (puna::part_is_per_layer(static_cast<puna::Part>(i)) ? layers : 1); ++layer)
+        if (base_->find(static_cast<puna::Part>(i), layer)) change(static_cast<puna::Part>(i), layer);
+  }
+
+ private:
+  void rows(puna::Part, std::uint32_t, std::uint64_t, std::uint64_t, float*) const override {}
+};
+
+std::uint64_t save_bytes(const std::shared_ptr<const puna::WeightSource>& source, const puna::Config& config, const puna::TrainOptions& o) {
+  if (o.method != puna::TrainMethod::full) return 0;
+  return puna::plan_quantize(Floats(source, config.N), {}, o.threads).buffer_bytes;
+}
+
+}  // namespace
+
 namespace puna::capi {
 
 struct TrainerBox {
@@ -25,7 +48,7 @@ struct TrainerBox {
   std::uint32_t checkpoint_every = 0;
   puna_train_fn event = nullptr;
   void* event_user = nullptr;
-  TrainData rows, held_out;
+  TrainData rows, held_out, general;
   std::uint32_t held_out_permille = 0;
   std::unique_ptr<Trainer> trainer;  // once the rows are complete
   std::atomic<bool> busy{false};
@@ -34,8 +57,12 @@ struct TrainerBox {
     if (trainer) return *trainer;
     TrainData train = rows, measure = held_out;  // copies: a refusal leaves the rows to be mended
     split(train, measure);
-    trainer = std::make_unique<Trainer>(model, options, std::move(train), std::move(measure));
-    rows = {}, held_out = {};
+    TrainOptions o = options;
+    if (o.objective == TrainObjective::automatic && !train.rejected.empty()) o.objective = TrainObjective::preference;
+    o = settled(o, model->config(), model->runtime()->tasks.width());
+    require_memory(*model, o, save_bytes(model->source(), model->config(), o));
+    trainer = std::make_unique<Trainer>(model, options, std::move(train), std::move(measure), general.examples);
+    rows = {}, held_out = {}, general = {};
     if (!checkpoint.empty()) trainer->keep_state(checkpoint, checkpoint_every ? checkpoint_every : std::numeric_limits<std::uint32_t>::max());
     trainer->on_event = [this](const TrainEvent& e) -> std::int32_t {
       if (!event) return 0;
@@ -46,6 +73,7 @@ struct TrainerBox {
       told.learning_rate = e.rate, told.gradient_norm = e.gradient_norm, told.tokens = e.tokens;
       told.tokens_per_second = e.tokens_per_second, told.seconds_left = e.seconds_left;
       told.accuracy = e.accuracy, told.margin = e.margin;
+      told.memory_bytes = e.memory;
       return event(event_user, &told);
     };
     return *trainer;
@@ -87,7 +115,7 @@ puna_train_options train_defaults() {
 
 puna::TrainOptions core_options(const puna_train_options& o, const puna::Config& config) {
   if (o.flags & ~(PUNA_TRAIN_NO_PACKING | PUNA_TRAIN_NO_SHUFFLE | PUNA_TRAIN_RANK_STABILIZED | PUNA_TRAIN_FROM_SCRATCH |
-                  PUNA_TRAIN_DORA | PUNA_TRAIN_ADAM8))
+                  PUNA_TRAIN_DORA | PUNA_TRAIN_ADAM8 | PUNA_TRAIN_NF4))
     fail(Code::unsupported, "options.flags is " + std::to_string(o.flags) + ", with bits that this library does not know");
   if (o.method < PUNA_TRAIN_LORA || o.method > PUNA_TRAIN_FULL)
     fail(Code::argument, "options.method is " + std::to_string(o.method) + ", not a PUNA_TRAIN_ value");
@@ -103,13 +131,14 @@ puna::TrainOptions core_options(const puna_train_options& o, const puna::Config&
   t.targets = o.targets, t.rank = o.rank, t.alpha = o.alpha, t.dropout = o.dropout;
   t.rank_stabilized = (o.flags & PUNA_TRAIN_RANK_STABILIZED) != 0, t.dora = (o.flags & PUNA_TRAIN_DORA) != 0;
   t.adam8 = (o.flags & PUNA_TRAIN_ADAM8) != 0;
+  t.nf4 = (o.flags & PUNA_TRAIN_NF4) != 0;
   t.fresh = (o.flags & PUNA_TRAIN_FROM_SCRATCH) != 0;
   t.pack = (o.flags & PUNA_TRAIN_NO_PACKING) == 0, t.shuffle = (o.flags & PUNA_TRAIN_NO_SHUFFLE) == 0;
   t.learning_rate = o.learning_rate, t.final_rate = o.final_rate, t.weight_decay = o.weight_decay;
   t.beta1 = o.beta1, t.beta2 = o.beta2, t.epsilon = o.epsilon, t.clip = o.clip;
   t.warmup = o.warmup, t.epochs = o.epochs, t.steps = o.steps, t.batch = o.batch, t.accumulate = o.accumulate;
   t.length = o.length ? o.length : std::min<std::uint32_t>(512, config.context);
-  t.evaluate_every = o.evaluate_every, t.seed = o.seed;
+  t.evaluate_every = o.evaluate_every, t.patience = o.patience, t.seed = o.seed;
   t.threads = static_cast<std::uint32_t>(o.threads);
   return t;
 }
@@ -145,28 +174,10 @@ std::int32_t with_trainer(puna_trainer* trainer, puna_error* error, F&& body) {
   });
 }
 
-// A model whose every tensor is f32 rows, as a full run writes it: for its plan.
-class Floats final : public puna::ChangedSource {
- public:
-  explicit Floats(std::shared_ptr<const puna::WeightSource> base, std::uint32_t layers) : ChangedSource(std::move(base)) {
-    for (int i = 0; i < puna::part_count; ++i)
-      for (std::uint32_t layer = 0; layer < (puna::part_is_per_layer(static_cast<puna::Part>(i)) ? layers : 1); ++layer)
-        if (base_->find(static_cast<puna::Part>(i), layer)) change(static_cast<puna::Part>(i), layer);
-  }
-
- private:
-  void rows(puna::Part, std::uint32_t, std::uint64_t, std::uint64_t, float*) const override {}
-};
-
-std::uint64_t save_bytes(const std::shared_ptr<const puna::WeightSource>& source, const puna::Config& config, const puna::TrainOptions& o) {
-  if (o.method != puna::TrainMethod::full) return 0;
-  return puna::plan_quantize(Floats(source, config.N), {}, o.threads).buffer_bytes;
-}
-
 puna::TrainData& rows_of(capi::TrainerBox& box, std::int32_t held_out) {
   if (box.trainer) fail(Code::state, "the rows are complete: the run has begun");
-  if (held_out != 0 && held_out != 1) fail(Code::argument, "held_out is " + std::to_string(held_out) + ", neither 0 nor 1");
-  return held_out ? box.held_out : box.rows;
+  if (held_out < 0 || held_out > 2) fail(Code::argument, "held_out is " + std::to_string(held_out) + ", none of 0, 1 and 2");
+  return held_out == 2 ? box.general : held_out ? box.held_out : box.rows;
 }
 
 puna::Example example_of(const std::int32_t* ids, const std::uint8_t* loss, std::size_t count, const char* name) {
@@ -282,6 +293,7 @@ int32_t PUNA_CALL puna_trainer_get_info(puna_trainer* trainer, puna_train_info* 
     info.parameters = t.trainable().parameters();
     info.loss = t.losses().empty() ? std::numeric_limits<double>::quiet_NaN() : t.losses().back();
     info.held_out_before = t.held_out_before(), info.held_out_after = t.held_out_after();
+    info.general_before = t.general_before(), info.general_after = t.general_after(), info.best_step = t.best_step();
     capi::write_output(out, size, info, "out");
   });
 }
@@ -313,7 +325,8 @@ int32_t PUNA_CALL puna_trainer_save(puna_trainer* trainer, const char* path, con
     capi::required(path, "path");
     if (t.options().method == puna::TrainMethod::lora) {
       if (type) fail(Code::argument, std::string("type is ") + type + ": an adapter is written in f32");
-      return puna::save_peft(t, path);
+      const std::string_view name = path;
+      return name.ends_with(".gguf") ? puna::save_gguf_adapter(*puna::current_adapter(t), path) : puna::save_peft(t, path);
     }
     puna_quantize_options o;
     puna_quantize_options_init(&o, sizeof o);

@@ -13,14 +13,14 @@ namespace {
 
 struct Request {
   Options options;
-  std::string data, out, held_out, shape, objective = "auto", schedule = "cosine", targets = "all";
+  std::string data, out, held_out, general, shape, objective = "auto", schedule = "cosine", targets = "all";
   std::optional<std::string> type, chat, method;
   std::uint32_t held_out_permille = 0;
-  std::optional<std::uint32_t> rank, epochs, steps, batch, accumulate, length, warmup, evaluate_every;
+  std::optional<std::uint32_t> rank, epochs, steps, batch, accumulate, length, warmup, evaluate_every, patience;
   std::uint32_t checkpoint_every = 50;
   std::optional<double> alpha, dropout, beta, rate, decay, clip;
   std::uint64_t seed = 0;
-  bool no_pack = false, no_shuffle = false, rslora = false, dora = false, adam8 = false, fresh = false, scratch = false;
+  bool no_pack = false, no_shuffle = false, rslora = false, dora = false, adam8 = false, nf4 = false, fresh = false, scratch = false;
 };
 
 std::uint32_t parse_targets(const std::string& text) {
@@ -86,20 +86,22 @@ class Report {
     const bool step = e.kind == PUNA_TRAIN_EVENT_STEP;
     if (request_.options.json) {
       progress_.clear();
-      Json line{{"event", step ? "step" : "held_out"}, {"step", e.step}, {"steps", e.steps}, {"loss", e.loss}};
+      const char* name = step ? "step" : e.kind == PUNA_TRAIN_EVENT_GENERAL ? "general" : "held_out";
+      Json line{{"event", name}, {"step", e.step}, {"steps", e.steps}, {"loss", e.loss}};
       if (step) {
         line["epoch"] = e.epoch, line["lr"] = e.learning_rate, line["grad_norm"] = e.gradient_norm;
         line["tokens"] = e.tokens, line["tokens_per_second"] = e.tokens_per_second, line["seconds_left"] = e.seconds_left;
+        line["memory_bytes"] = e.memory_bytes;
       }
       if (!std::isnan(e.accuracy)) line["reward_accuracy"] = e.accuracy, line["reward_margin"] = e.margin;
       write_json(line);
     } else if (!step) {
       progress_.clear();
-      say(request_.options.quiet, fmt::format("step {}: held-out loss {:.4f}{}", e.step, e.loss, preference(e)));
+      say(request_.options.quiet, fmt::format("step {}: {} loss {:.4f}{}", e.step, e.kind == PUNA_TRAIN_EVENT_GENERAL ? "general" : "held-out", e.loss, preference(e)));
     }
     if (step)
-      progress_.label(fmt::format("step {}/{}  loss {:.4f}{}  {:.0f} tok/s  {:.0f} s left", e.step, e.steps, e.loss, preference(e),
-                                  e.tokens_per_second, e.seconds_left));
+      progress_.label(fmt::format("step {}/{}  loss {:.4f}{}  {:.0f} tok/s  {:.0f} MB  {:.0f} s left", e.step, e.steps, e.loss, preference(e),
+                                  e.tokens_per_second, static_cast<double>(e.memory_bytes) / 1e6, e.seconds_left));
   }
   static std::string preference(const puna_train_event& e) {
     return std::isnan(e.accuracy) ? "" : fmt::format("  chosen ahead in {:.0f}%, margin {:.3f}", 100 * e.accuracy, e.margin);
@@ -120,7 +122,7 @@ bool exists(const std::string& name) { return std::filesystem::exists(utf8_path(
 puna_train_options train_options(const Request& r, Report& report, const std::string& checkpoint) {
   puna_train_options o;
   puna_train_options_init(&o, sizeof o);
-  o.method = choose("--method", r.method ? *r.method : r.scratch ? "full" : "lora", std::vector<std::pair<const char*, std::int32_t>>{{"lora", PUNA_TRAIN_LORA}, {"full", PUNA_TRAIN_FULL}});
+  o.method = choose("--method", *r.method, std::vector<std::pair<const char*, std::int32_t>>{{"lora", PUNA_TRAIN_LORA}, {"full", PUNA_TRAIN_FULL}});
   o.schedule = choose("--schedule", r.schedule,
                       std::vector<std::pair<const char*, std::int32_t>>{
                           {"constant", PUNA_SCHEDULE_CONSTANT}, {"linear", PUNA_SCHEDULE_LINEAR}, {"cosine", PUNA_SCHEDULE_COSINE}});
@@ -133,11 +135,12 @@ puna_train_options train_options(const Request& r, Report& report, const std::st
   };
   put(o.rank, r.rank), put(o.alpha, r.alpha), put(o.dropout, r.dropout), put(o.beta, r.beta), put(o.learning_rate, r.rate), put(o.weight_decay, r.decay);
   put(o.clip, r.clip), put(o.warmup, r.warmup), put(o.epochs, r.epochs), put(o.steps, r.steps), put(o.batch, r.batch);
-  put(o.accumulate, r.accumulate), put(o.length, r.length), put(o.evaluate_every, r.evaluate_every);
+  put(o.accumulate, r.accumulate), put(o.length, r.length), put(o.evaluate_every, r.evaluate_every), put(o.patience, r.patience);
   o.seed = r.seed;
   o.threads = static_cast<std::int32_t>(r.options.threads);
   o.flags = (r.no_pack ? PUNA_TRAIN_NO_PACKING : 0u) | (r.no_shuffle ? PUNA_TRAIN_NO_SHUFFLE : 0u) | (r.rslora ? PUNA_TRAIN_RANK_STABILIZED : 0u) |
-            (r.scratch ? PUNA_TRAIN_FROM_SCRATCH : 0u) | (r.dora ? PUNA_TRAIN_DORA : 0u) | (r.adam8 ? PUNA_TRAIN_ADAM8 : 0u);
+            (r.scratch ? PUNA_TRAIN_FROM_SCRATCH : 0u) | (r.dora ? PUNA_TRAIN_DORA : 0u) | (r.adam8 ? PUNA_TRAIN_ADAM8 : 0u) |
+            (r.nf4 ? PUNA_TRAIN_NF4 : 0u);
   o.held_out_permille = r.held_out_permille;
   o.checkpoint = checkpoint.c_str(), o.checkpoint_every = r.checkpoint_every;
   o.event = Report::event, o.event_user = &report;
@@ -184,6 +187,7 @@ int train(const Request& r) {
   const char* chat = r.chat ? r.chat->c_str() : nullptr;
   puna::call(puna_trainer_add_file, made, 0, r.data.c_str(), chat);
   if (!r.held_out.empty()) puna::call(puna_trainer_add_file, made, 1, r.held_out.c_str(), chat);
+  if (!r.general.empty()) puna::call(puna_trainer_add_file, made, 2, r.general.c_str(), chat);
   puna_train_info info{};
   puna::call(puna_trainer_get_info, made, &info, sizeof info);
   if (exists(checkpoint) && !r.fresh) {
@@ -221,12 +225,19 @@ int train(const Request& r) {
   if (r.options.json) {
     Json line{{"event", "done"}, {"out", r.out}, {"steps", info.steps_done}, {"loss", info.loss}};
     line["held_out_before"] = std::isnan(info.held_out_before) ? Json() : Json(info.held_out_before);
+    const auto perplexity = [](double loss) { return std::isnan(loss) ? Json() : Json(std::exp(loss)); };
+    line["best_step"] = info.best_step;
+    line["general_ppl_before"] = perplexity(info.general_before), line["general_ppl_after"] = perplexity(info.general_after);
     line["held_out_after"] = std::isnan(info.held_out_after) ? Json() : Json(info.held_out_after);
     write_json(line);
   } else {
     write_out(fmt::format("{}: loss {:.4f} after {} steps", printable(r.out), info.loss, info.steps_done));
     if (!std::isnan(info.held_out_after)) write_out(fmt::format("; held-out loss {:.4f}, was {:.4f}", info.held_out_after, info.held_out_before));
+    if (info.best_step != info.steps_done) write_out(fmt::format("; the best measurement, of step {}", info.best_step));
     write_out("\n");
+    if (!std::isnan(info.general_after))
+      write_out(fmt::format("{}: perplexity {:.4g}, was {:.4g} ({:+.1f}%)\n", printable(r.general), std::exp(info.general_after), std::exp(info.general_before),
+                            100 * (std::exp(info.general_after - info.general_before) - 1)));
   }
   return exit_ok;
 }
@@ -234,6 +245,7 @@ int train(const Request& r) {
 // --from-scratch and --held-out as they were meant.
 void settle_source(Request& r) {
   r.scratch = !r.shape.empty();
+  if (!r.method) r.method = r.scratch ? "full" : "lora";
   if (r.scratch && r.shape != "same") {
     if (!r.options.model.empty()) throw Usage("--from-scratch: a shape needs no -m; with -m say --from-scratch same");
     if (r.options.tokenizer.empty()) throw Usage("--from-scratch: a shape needs --tokenizer FILE, where the words are");
@@ -252,8 +264,9 @@ namespace {
 void add_options(CommandLine& line, Request& r) {
   line.text("--data", r.data, "FILE", "rows to train on");
   line.text("--held-out", r.held_out, "FILE|N%", "rows that are only measured, before and after; N%: the last of --data");
+  line.text("--general", r.general, "FILE", "a text of another kind: its perplexity before and after tells what is forgotten");
   line.text("--template,--chat", r.chat, "NAME", "chat template of rows with messages, or one as JSON; default: the model's own");
-  line.text("--out", r.out, "PATH", "lora: a new folder; full: a name ending in .gguf, or a new Hugging Face folder");
+  line.text("--out", r.out, "PATH", "a name ending in .gguf, or a new folder: PEFT's for lora, Hugging Face's for full");
   line.text("--method", r.method, "METHOD", "lora (default) or full");
   line.text("--from-scratch", r.shape, "SHAPE|same", "a new model: numbers of a shape, its words from --tokenizer; same: both as in -m");
   line.text("--objective", r.objective, "NAME", "text or sft: tokens; dpo: chosen and rejected answers; default: as the rows are");
@@ -266,6 +279,7 @@ void add_options(CommandLine& line, Request& r) {
   line.text("--targets", r.targets, "LIST", "of q,k,v,o,gate,up,down,head; default all but head");
   line.flag("--rslora", r.rslora, "scale by alpha / sqrt(rank)");
   line.flag("--dora", r.dora, "DoRA: a magnitude for each row, trained beside the adapter");
+  line.flag("--nf4", r.nf4, "QLoRA: train on the layers' weights as NF4, whatever the file's type");
   line.group("Steps");
   line.real("--lr", r.rate, 0, 1e3, "learning rate; default 2e-4, full 2e-5, dpo 5e-6");
   line.text("--schedule", r.schedule, "NAME", "cosine (default), linear, constant");
@@ -282,6 +296,7 @@ void add_options(CommandLine& line, Request& r) {
   line.flag("--no-shuffle", r.no_shuffle, "rows in the order of the file");
   line.value("--seed", "N", "default 0", [&r](const std::string& name, const std::string& text) { r.seed = parse_unsigned(name, text); });
   line.integer("--eval-every", r.evaluate_every, 1, 1u << 30, "steps between measurements of held-out rows");
+  line.integer("--patience", r.patience, 1, 1u << 20, "stop after so many measurements without a better one, and keep the best");
   line.integer("--checkpoint-every", r.checkpoint_every, 1, 1u << 30, "steps; default 50");
   line.flag("--fresh", r.fresh, "begin anew even where a checkpoint is");
   line.add_model();

@@ -2,6 +2,7 @@
 #include <pthread.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -50,6 +51,19 @@ std::vector<int> allowed_cores() {
 #endif
 
 }  // namespace
+
+std::uint64_t physical_memory() noexcept {
+  const long pages = ::sysconf(_SC_PHYS_PAGES), size = ::sysconf(_SC_PAGESIZE);
+  std::uint64_t bytes = pages > 0 && size > 0 ? static_cast<std::uint64_t>(pages) * static_cast<std::uint64_t>(size) : 0;
+#ifdef __linux__
+  try {
+    std::ifstream file("/sys/fs/cgroup/memory.max");  // of a container: "max", or bytes
+    if (std::uint64_t allowed = 0; file >> allowed && allowed != 0) bytes = std::min(bytes, allowed);
+  } catch (...) {
+  }
+#endif
+  return bytes;
+}
 
 std::uint32_t usable_cores() noexcept {
   const std::uint32_t all = std::max(1u, std::thread::hardware_concurrency());

@@ -13,6 +13,12 @@ namespace puna {
 
 std::uint32_t usable_cores() noexcept { return std::max(1u, std::thread::hardware_concurrency()); }
 
+std::uint64_t physical_memory() noexcept {
+  MEMORYSTATUSEX status{};
+  status.dwLength = sizeof status;
+  return ::GlobalMemoryStatusEx(&status) ? status.ullTotalPhys : 0;
+}
+
 bool pin_this_thread(std::uint32_t index) noexcept {
   const DWORD_PTR bits = sizeof(DWORD_PTR) * 8;
   return ::SetThreadAffinityMask(::GetCurrentThread(), DWORD_PTR{1} << (index % std::min<DWORD_PTR>(bits, usable_cores()))) != 0;

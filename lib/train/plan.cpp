@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <map>
 
+
+#include "puna/base/machine.hpp"
 #include "puna/base/rng.hpp"
 #include "puna/infer/synthetic.hpp"
 #include "puna/train/trainer.hpp"
@@ -10,6 +12,11 @@
 
 namespace puna {
 namespace {
+
+std::string megabytes(std::uint64_t bytes) {
+  const std::uint64_t tenths = (bytes + 99'999) / 100'000;
+  return std::to_string(tenths / 10) + "." + std::to_string(tenths % 10) + " MB";
+}
 
 // The type that most weights of a layer have.
 DType main_type(const WeightPlan& weights) {
@@ -33,7 +40,7 @@ std::shared_ptr<const Model> layers_of(const RuntimeRef& runtime, const Config& 
 
 // Of one step after a first that warms up.
 TrainPace one_step(const RuntimeRef& runtime, const Config& c, const WeightPlan& weights, std::uint32_t layers, TrainOptions o) {
-  o.steps = 2, o.batch = o.accumulate = 1, o.pack = false, o.fresh = false, o.objective = TrainObjective::tokens, o.evaluate_every = 0, o.warmup = 0;
+  o.steps = 2, o.batch = o.accumulate = 1, o.pack = false, o.fresh = false, o.objective = TrainObjective::tokens, o.evaluate_every = 0, o.warmup = 0, o.patience = 0;
   Examples rows(1);
   Rng rng(1, layers);
   for (std::uint32_t i = 0; i < o.length; ++i) rows[0].ids.push_back(static_cast<std::int32_t>(rng.next() % c.V));
@@ -57,9 +64,10 @@ TrainForecast forecast_training(const Config& config, const WeightPlan& weights,
   f.copied_bytes = weights.copied_bytes;
   f.mapped_bytes = weights.weight_bytes - weights.copied_bytes;
   const TrainState state = train_state(config, weights.tied, o);
-  f.state_bytes = state.bytes;
+  f.state_bytes = state.bytes + state.norms + (o.patience ? state.slab : 0);
+  if (o.nf4) f.copied_bytes += Nf4Base::bytes(config);
   f.parameters = state.parameters;
-  f.checkpoint_bytes = state.checkpoint_bytes;
+  f.checkpoint_bytes = state.checkpoint_bytes + (o.patience ? state.slab : 0);
   f.workspace_bytes = TrainShape{config, o}.bytes() + RopeTable::bytes(config, o.length);
   return f;
 }
@@ -81,6 +89,29 @@ bool fit_training(const Config& config, const WeightPlan& weights, std::uint64_t
   while (!found && o.method == TrainMethod::lora && o.rank > 4) o.rank = std::max(4u, o.rank / 2), found = fits();
   if (found) options = o;
   return found;
+}
+
+void require_memory(const Model& model, const TrainOptions& o, std::uint64_t save_bytes) {
+  const Memory& memory = model.runtime()->memory;
+  WeightPlan held;  // what is copied is in the account, with all else that the host has there
+  held.tied = model.tied();
+  held.copied_bytes = memory.used();
+  held.weight_bytes = std::max(model.weight_bytes(), memory.used());
+  TrainForecast f = forecast_training(model.config(), held, o);
+  f.save_bytes = save_bytes;
+  const std::uint64_t machine = physical_memory(), limit = memory.limit();
+  const bool limited = limit != 0 && f.counted() > limit;
+  if (!limited && (machine == 0 || f.memory() <= machine)) return;
+  std::string text = "training needs " + megabytes(limited ? f.counted() : f.memory()) + " of memory: " + megabytes(f.state_bytes) + " for what is trained, " +
+                     megabytes(f.workspace_bytes + f.save_bytes) + " for rows, " + megabytes(limited ? f.copied_bytes : f.copied_bytes + f.mapped_bytes) +
+                     " that are in use; the " + (limited ? "runtime's limit is " : "machine has ") + megabytes(limited ? limit : machine);
+  if (limited) held.weight_bytes = held.copied_bytes;
+  if (TrainOptions fit = o; fit_training(model.config(), held, save_bytes, limited ? limit : machine, fit)) {
+    const std::uint64_t needed = forecast_training(model.config(), held, fit).memory() + (fit.method == o.method ? save_bytes : 0);
+    text += std::string("; ") + (fit.method == o.method ? "" : "LoRA, ") + "batch " + std::to_string(fit.batch) + ", accumulate " + std::to_string(fit.accumulate) +
+            ", length " + std::to_string(fit.length) + (fit.method == TrainMethod::lora ? ", rank " + std::to_string(fit.rank) : "") + " needs " + megabytes(needed);
+  }
+  fail(Code::memory, text);
 }
 
 TrainPace measure_training(const RuntimeRef& runtime, const Config& c, const WeightPlan& weights, const TrainOptions& options) {

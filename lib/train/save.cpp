@@ -112,19 +112,22 @@ class MergedSource final : public ChangedSource {
   MergedSource(std::shared_ptr<const WeightSource> base, std::vector<AdapterUse> uses) : ChangedSource(std::move(base)), uses_(std::move(uses)) {
     for (const AdapterUse& use : uses_)
       for (const Adapter::Module& m : use.adapter->modules()) {
-        if (!base_->find(m.part, m.layer))
-          fail(Code::unsupported, use.adapter->name() + ": adapts the head, which " + base_->name() + " shares with its embedding: it cannot be merged");
-        change(m.part, m.layer);
+        const bool shared = m.part == Part::output && !(base_->find(Part::output, 0) && base_->find(Part::token_embedding, 0));
+        if (shared && !base_->find(Part::token_embedding, 0))
+          fail(Code::unsupported, use.adapter->name() + ": adapts the head, which " + base_->name() + " stores as its embedding too: it cannot be merged");
+        if (shared) untie();
+        else change(m.part, m.layer);
       }
   }
 
  private:
   void rows(Part part, std::uint32_t layer, std::uint64_t row, std::uint64_t count, float* out) const override {
-    const WeightInfo& stored = *base_->find(part, layer);
+    const Part from = base_->find(part, layer) ? part : Part::token_embedding;
+    const WeightInfo& stored = *base_->find(from, layer);
     const auto columns = static_cast<std::size_t>(stored.columns), bytes = static_cast<std::size_t>(row_bytes(stored.type, columns));
     std::vector<std::byte> raw(bytes * count);
     std::vector<float> base;
-    base_->copy(part, layer, row, count, raw.data());
+    base_->copy(from, layer, row, count, raw.data());
     for (std::uint64_t i = 0; i < count; ++i) {
       float* w = out + i * columns;
       decode_row(stored.type, raw.data() + i * bytes, w, columns);
@@ -161,6 +164,14 @@ void ChangedSource::change(Part part, std::uint32_t layer) {
   WeightInfo info = *base_->find(part, layer);
   info.type = DType::f32;
   changed_[{part, layer}] = info;
+}
+
+// The head gets a tensor of its own.
+void ChangedSource::untie() {
+  WeightInfo info = *base_->find(Part::token_embedding, 0);
+  info.type = DType::f32;
+  info.name = "output.weight";
+  changed_[{Part::output, 0}] = info;
 }
 
 const WeightInfo* ChangedSource::find(Part part, std::uint32_t layer) const {

@@ -90,14 +90,21 @@ Trainable::Trainable(const Model& model, const TrainOptions& o) : rank_(o.rank),
     start_lora(o.seed);
     if (o.dora) start_magnitudes(model);
   }
+  if (o.nf4) {
+    nf4_ = std::make_unique<Nf4Base>(model, params_);
+    nf4_->point(base_);
+  }
 }
 
 TrainState train_state(const Config& config, bool tied, const TrainOptions& o) {
   const std::vector<Trained> all = choose(config, tied, o);
   const std::uint64_t size = slab_size(all), slab = size_product(size, sizeof(float));
   const std::uint64_t moments = o.adam8 ? 2 * (size + size / moment_block * sizeof(float)) : 2 * slab;
-  TrainState state{2 * slab + moments, 0, slab + moments};
-  for (const Trained& t : all) state.parameters += t.size();
+  TrainState state{2 * slab + moments, 0, slab + moments, slab, 0};
+  for (const Trained& t : all) {
+    state.parameters += t.size();
+    if (t.kind == Trained::Kind::magnitude) state.norms += t.rows * sizeof(float);
+  }
   return state;
 }
 

@@ -17,6 +17,11 @@ TrainOptions with_objective(TrainOptions o, bool pairs) {
   return o;
 }
 
+TrainOptions of_tokens(TrainOptions o) {
+  o.objective = TrainObjective::tokens;
+  return o;
+}
+
 }  // namespace
 
 TrainOptions settled(TrainOptions o, const Config& config, std::uint32_t width) {
@@ -30,6 +35,8 @@ TrainOptions settled(TrainOptions o, const Config& config, std::uint32_t width) 
     if (!(v >= low && v <= high)) bad(name, std::to_string(v), ("not in " + std::to_string(low) + " to " + std::to_string(high)).c_str());
   };
   if (o.fresh && o.method != TrainMethod::full) fail(Code::argument, "options.method trains an adapter: from scratch, the whole model is trained");
+  if (o.nf4 && o.dora) fail(Code::argument, "options: DoRA on NF4 weights is not there");
+  if (o.nf4 && o.method != TrainMethod::lora) fail(Code::argument, "options.method trains the model's own weights: NF4 is what an adapter is trained on");
   if (o.preference() && o.method == TrainMethod::full)
     fail(Code::unsupported, "preferences are trained with an adapter: without it the model is its own reference, a whole model that changes is not");
   if (o.learning_rate == 0) o.learning_rate = o.preference() ? 5e-6 : o.fresh ? 1e-3 : o.method == TrainMethod::full ? 2e-5 : 2e-4;
@@ -70,16 +77,19 @@ double learning_rate(const TrainOptions& o, std::uint64_t step, std::uint64_t st
   return o.learning_rate * (o.final_rate + (1 - o.final_rate) * left);
 }
 
-Trainer::Trainer(std::shared_ptr<const Model> model, const TrainOptions& options, TrainData rows, TrainData held_out)
+Trainer::Trainer(std::shared_ptr<const Model> model, const TrainOptions& options, TrainData rows, TrainData held_out, Examples general)
     : model_(std::move(model)),
       options_(settled(with_objective(options, !rows.rejected.empty()), model_->config(), model_->runtime()->tasks.width())),
       rows_(std::move(rows), options_, model_->config().V, "row"),
       held_out_(std::move(held_out), options_, model_->config().V, "held-out row"),
+      general_(std::move(general), of_tokens(options_), model_->config().V, "general row"),
       trainable_(*model_, options_),
       rope_(model_->runtime()->memory, model_->config(), options_.length),
       pass_(model_->runtime()->tasks, options_.threads),
       before_(std::numeric_limits<double>::quiet_NaN()),
-      after_(before_) {
+      after_(before_),
+      general_before_(before_),
+      general_after_(before_) {
   if (rows_.rows() == 0) fail(Code::argument, "there are no rows to train on");
   steps_ = step_count(options_, rows_);
   const TrainShape shape{model_->config(), options_};
@@ -91,9 +101,15 @@ Trainer::Trainer(std::shared_ptr<const Model> model, const TrainOptions& options
       chunk_tensor_.push_back(i), chunk_first_.push_back(first);
   chunk_squares_.resize(chunk_tensor_.size());
   // A token's gradient costs about three times its forward.
-  total_ = 3 * steps_ * (rows_.tokens() / rows_.steps_per_epoch()) + 2 * held_out_.tokens();
+  const std::uint64_t between = options_.evaluate_every ? (steps_ - 1) / options_.evaluate_every : 0;
+  total_ = 3 * steps_ * (rows_.tokens() / rows_.steps_per_epoch()) + (2 + between) * held_out_.tokens() + 2 * general_.tokens();
   make_digest();
-  if (held_out_.rows() == 0) phase_ = Phase::train;
+  if (options_.patience) {
+    if (held_out_.rows() == 0 || options_.evaluate_every == 0)
+      fail(Code::argument, "options.patience is " + std::to_string(options_.patience) + ", but nothing is held out and measured on the way");
+    best_ = Buffer<float>(model_->runtime()->memory, trainable_.size(), "best weights", Raw{});
+  }
+  phase_ = general_.rows() ? Phase::general_before : held_out_.rows() ? Phase::before : Phase::train;
 }
 
 void Trainer::make_digest() {
@@ -103,11 +119,13 @@ void Trainer::make_digest() {
   const Config& c = model_->config();
   for (const std::uint32_t v : {static_cast<std::uint32_t>(o.method), o.rank, o.rank_stabilized ? 1u : 0u, o.dora ? 1u : 0u, o.adam8 ? 1u : 0u, static_cast<std::uint32_t>(o.objective), o.targets,
                                 static_cast<std::uint32_t>(o.schedule), o.warmup, o.epochs, o.steps, o.batch, o.accumulate, o.length,
-                                o.pack ? 1u : 0u, o.shuffle ? 1u : 0u, o.fresh ? 1u : 0u, c.V, c.D, c.F, c.N, c.H, c.K, c.E})
+                                o.pack ? 1u : 0u, o.shuffle ? 1u : 0u, o.fresh ? 1u : 0u, o.nf4 ? 1u : 0u, c.V, c.D, c.F, c.N, c.H, c.K, c.E})
     put(v);
   for (const double v : {o.alpha, o.dropout, o.beta, o.learning_rate, o.final_rate, o.weight_decay, o.beta1, o.beta2, o.epsilon, o.clip}) put(v);
   put(o.seed);
-  for (const Examples* all : {&rows_.examples(), &rows_.rejected(), &held_out_.examples(), &held_out_.rejected()}) {
+  put(o.patience);
+  put(o.patience ? o.evaluate_every : 0u);  // else it changes nothing
+  for (const Examples* all : {&rows_.examples(), &rows_.rejected(), &held_out_.examples(), &held_out_.rejected(), &general_.examples()}) {
     put(static_cast<std::uint64_t>(all->size()));
     for (const Example& e : *all) {
       put(static_cast<std::uint64_t>(e.ids.size()));
@@ -143,7 +161,7 @@ bool Trainer::run_pass(const Deadline& deadline, const CancelToken* cancel, bool
   if (learn && options_.method == TrainMethod::lora)
     in.dropout = {static_cast<float>(options_.dropout), options_.seed, step_ * options_.accumulate + micro_ + 1};
   const TrainCompute s{compute, model_->config(), rope_, r_, in};
-  if (options_.preference())
+  if (pairs())
     preference_pass(s, trainable_, options_.beta, weight, batch_, learn);
   else
     train_pass(s, trainable_.params(), learn);
@@ -155,7 +173,7 @@ bool Trainer::run_pass(const Deadline& deadline, const CancelToken* cancel, bool
 }
 
 void Trainer::count_pass() {
-  if (!options_.preference()) {
+  if (!pairs()) {
     for (std::size_t i = 0; i < batch_.wanted.size(); ++i) sum_ += r_.losses[i];
     return;
   }
@@ -165,27 +183,78 @@ void Trainer::count_pass() {
   }
 }
 
-void Trainer::take_preferences(TrainEvent& event, std::uint64_t pairs) {
-  if (options_.preference()) event.accuracy = right_ / static_cast<double>(pairs), event.margin = margins_ / static_cast<double>(pairs);
+void Trainer::take_preferences(TrainEvent& event, std::uint64_t count) {
+  if (pairs()) event.accuracy = right_ / static_cast<double>(count), event.margin = margins_ / static_cast<double>(count);
   margins_ = right_ = 0;
 }
 
-// True when all held-out rows are measured.
-bool Trainer::measure(const Deadline& deadline, const CancelToken* cancel, double& loss) {
-  while (micro_ < held_out_.passes()) {
-    if (!in_pass_) held_out_.fill_plain(micro_, batch_);
+// True when all of them are measured.
+bool Trainer::measure(const Deadline& deadline, const CancelToken* cancel, const Batches& rows, double& loss) {
+  while (micro_ < rows.passes()) {
+    if (!in_pass_) rows.fill_plain(micro_, batch_);
     if (!run_pass(deadline, cancel, false)) return false;
-    measured_ += options_.preference() ? batch_.margins.size() : batch_.wanted.size();
+    measured_ += pairs() ? batch_.margins.size() : batch_.wanted.size();
     ++micro_;
   }
   loss = sum_ / static_cast<double>(measured_);
   TrainEvent event;
   take_preferences(event, measured_);
   sum_ = 0, measured_ = 0, micro_ = 0;
-  event.kind = TrainEvent::Kind::evaluation;
+  event.kind = &rows == &general_ ? TrainEvent::Kind::general : TrainEvent::Kind::evaluation;
   event.loss = loss;
   tell(event);
   return true;
+}
+
+// Keeps the weights of the best measurement. True where the run has waited long enough for a better one.
+bool Trainer::judge(double loss) {
+  if (phase_ == Phase::before || loss < best_loss_) {
+    best_loss_ = loss, best_step_ = step_, worse_ = 0;
+    std::copy_n(trainable_.weights(), trainable_.size(), best_.data());
+    return false;
+  }
+  return ++worse_ >= options_.patience;
+}
+
+void Trainer::take_best() {
+  std::copy_n(best_.data(), trainable_.size(), trainable_.weights());
+  after_ = best_loss_;
+}
+
+// One of the phases that only measure, and what comes after it.
+bool Trainer::measure_phase(const Deadline& deadline, const CancelToken* cancel) {
+  const bool general = phase_ == Phase::general_before || phase_ == Phase::general_after;
+  double loss = 0;
+  try {
+    if (!measure(deadline, cancel, general ? general_ : held_out_, loss)) return false;
+  } catch (const Error& error) {
+    if (error.code() != Code::callback) throw;
+    end_measure(loss);
+    throw;
+  }
+  end_measure(loss);
+  return true;
+}
+
+void Trainer::end_measure(double loss) {
+  const Phase end = general_.rows() ? Phase::general_after : Phase::finished;
+  switch (phase_) {
+    case Phase::general_before: general_before_ = loss, phase_ = held_out_.rows() ? Phase::before : Phase::train; return;
+    case Phase::general_after: general_after_ = loss, phase_ = Phase::finished; return;
+    case Phase::after: after_ = loss; break;
+    case Phase::before: before_ = loss; break;
+    default: break;
+  }
+  const bool stop = options_.patience && judge(loss);
+  if (phase_ == Phase::after) {
+    if (options_.patience && best_step_ != step_) take_best();
+    phase_ = end;
+  } else if (stop) {
+    take_best();
+    phase_ = end;
+  } else {
+    phase_ = Phase::train;
+  }
 }
 
 // True when a whole step is done.
@@ -247,6 +316,7 @@ void Trainer::tell(TrainEvent event) {
     event.tokens_per_second = static_cast<double>(trained_) / seconds_;
     event.seconds_left = static_cast<double>(total_ > done_ ? total_ - done_ : 0) / 3.0 / event.tokens_per_second;
   }
+  event.memory = model_->runtime()->memory.used();
   if (!on_event) return;
   if (const std::int32_t code = on_event(event)) throw Error(Code::callback, "the callback stopped the training", code);
 }
@@ -261,7 +331,7 @@ void Trainer::end_step(bool told) {
   losses_.push_back(event.loss);
   trained_ += step_tokens_;
   sum_ = 0, micro_ = 0, step_tokens_ = 0;
-  if (++step_ == steps_) phase_ = held_out_.rows() ? Phase::after : Phase::finished;
+  if (++step_ == steps_) phase_ = held_out_.rows() ? Phase::after : general_.rows() ? Phase::general_after : Phase::finished;
   else if (held_out_.rows() && options_.evaluate_every && step_ % options_.evaluate_every == 0) phase_ = Phase::between;
   if (!std::isfinite(event.loss))
     fail(Code::state, "the loss of step " + std::to_string(step_) + " is not finite: a smaller learning rate may help");
@@ -278,10 +348,7 @@ bool Trainer::step(const Deadline& deadline, const CancelToken* cancel) {
       seconds_ += std::chrono::duration<double>(Clock::now() - start).count();
       if (whole) end_step();
     } else {
-      double passing = 0;
-      double& loss = phase_ == Phase::before ? before_ : phase_ == Phase::after ? after_ : passing;
-      const Phase next = phase_ == Phase::after ? Phase::finished : Phase::train;
-      if (measure(deadline, cancel, loss)) phase_ = next;
+      measure_phase(deadline, cancel);
     }
     if (phase_ != Phase::finished && deadline.passed()) return false;
   }

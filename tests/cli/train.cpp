@@ -12,6 +12,7 @@
 using namespace cli_test;
 using puna_test::fixture;
 using puna_test::read_file;
+using puna_test::read_text;
 using puna_test::TempDir;
 
 namespace {
@@ -52,7 +53,7 @@ TEST_CASE("train: an adapter, a line of JSON a step, a curve, a held-out loss th
   const auto all = lines(ran.out);
   REQUIRE(all.size() == 15);  // 12 steps, two measurements, the end
   CHECK(all[0]["event"] == "held_out");
-  CHECK(keys(all[1]) == std::vector<std::string>{"epoch", "event", "grad_norm", "loss", "lr", "seconds_left", "step", "steps", "tokens", "tokens_per_second"});
+  CHECK(keys(all[1]) == std::vector<std::string>{"epoch", "event", "grad_norm", "loss", "lr", "memory_bytes", "seconds_left", "step", "steps", "tokens", "tokens_per_second"});
   CHECK(all.back()["event"] == "done");
   CHECK(all.back()["held_out_after"].get<double>() < 0.8 * all.back()["held_out_before"].get<double>());
   for (const char* name : {"adapter_config.json", "adapter_model.safetensors", "loss.svg"}) CHECK(fs::exists(dir / "adapter" / name));
@@ -146,6 +147,45 @@ TEST_CASE("train --from-scratch: one command from a text to a model that continu
   check_refused(run({"train", "--from-scratch", shape, "--data", "x", "--out", (dir / "no").string()}), 2);
   check_refused(run({"train", "--from-scratch", "dim=32,heads=x", "--tokenizer", model(), "--data", "x", "--out", (dir / "no").string()}), 1);
   check_refused(with((dir / "no").string(), {}, "0.5%"), 1);  // of 24 rows: none
+  CHECK_FALSE(fs::exists(dir / "no"));
+}
+
+TEST_CASE("train: --patience stops where the held-out loss turns, and keeps the best; --general tells what is forgotten") {
+  const TempDir dir;
+  puna_test::write_file(dir / "rows.jsonl", rows());
+  std::string other, general;  // what the rows drive out
+  for (const char* name : {"Anna", "Max"}) other += Json{{"text", std::string("Once upon a time there was a boy. He met ") + name + " in the park."}}.dump() + "\n";
+  general = read_text(fixture("tiny/expected.txt"));
+  puna_test::write_file(dir / "other.jsonl", other);
+  puna_test::write_file(dir / "general.txt", general);
+  const Arguments measured{"--held-out", (dir / "other.jsonl").string(), "--general", (dir / "general.txt").string(), "--eval-every", "2"};
+  Arguments patient = measured;
+  patient.insert(patient.end(), {"--patience", "2"});
+  const Ran ran = run(train(dir / "rows.jsonl", dir / "early", patient, "200"));
+  REQUIRE(ran.code == 0);
+  const auto all = lines(ran.out);
+  const Json done = all.back();
+  CHECK(done["steps"].get<int>() < 200);
+  const int best = done["best_step"].get<int>();
+  CHECK(best + 4 == done["steps"].get<int>());
+  double lowest = 1e9, at_best = 0;
+  for (const Json& line : all)
+    if (line["event"] == "held_out") {
+      lowest = std::min(lowest, line["loss"].get<double>());
+      if (line["step"] == best) at_best = line["loss"].get<double>();
+    }
+  CHECK(done["held_out_after"].get<double>() == lowest);
+  CHECK(at_best == lowest);
+  CHECK(std::count_if(all.begin(), all.end(), [](const Json& line) { return line["event"] == "general"; }) == 2);
+
+  // The weights are those of a run that ended there by itself.
+  const Ran whole = run(train(dir / "rows.jsonl", dir / "whole", measured, "30"));
+  REQUIRE(whole.code == 0);
+  const Json end = lines(whole.out).back();
+  CHECK(end["best_step"] == 30);
+  CHECK(std::fabs(std::log(end["general_ppl_after"].get<double>() / end["general_ppl_before"].get<double>())) > 0.05);
+  CHECK(end["general_ppl_before"] == done["general_ppl_before"]);
+  check_refused(run(train(dir / "rows.jsonl", dir / "no", {"--patience", "2"})), 1);
   CHECK_FALSE(fs::exists(dir / "no"));
 }
 

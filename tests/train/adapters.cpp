@@ -1,4 +1,7 @@
 // Adapters at inference and on disk: PEFT's, llama.cpp's, and those that were trained here.
+#include <algorithm>
+#include <cmath>
+
 #include "puna/io/weight_sink.hpp"
 #include "puna/slim/quantize.hpp"
 #include "puna/train/save.hpp"
@@ -117,6 +120,31 @@ TEST_CASE("a fresh DoRA adapter is the model as it is; its folder needs its magn
   refused("train/peft_dora", false, "use_dora is false");
 }
 
+TEST_CASE("an adapted head that is tied to the embedding is merged into a head of its own") {
+  const TempDir dir;
+  const auto model = load_model(fixture("tiny/model.gguf"));
+  REQUIRE(model->tied());
+  puna::TrainOptions o;
+  o.targets = puna::target_head | puna::target_v;
+  o.steps = 6;
+  o.learning_rate = 2e-2;
+  o.length = 32;
+  puna::Examples rows(6);
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    for (std::size_t j = 0; j < 32; ++j) rows[i].ids.push_back(static_cast<std::int32_t>(j ? 3 + (7 * i + 11 * j) % 500 : 1));
+    rows[i].loss.assign(32, 1);
+  }
+  puna::Trainer trainer(model, o, rows, {});
+  run(trainer);
+  const auto live = puna::current_adapter(trainer);
+  const std::vector<float> expected = adapted_logits(model, rows[0].ids, {{live, 1.0f}});
+  CHECK(max_difference(expected, adapted_logits(model, rows[0].ids, {})) > 0.1f);
+  write_model(model->runtime(), puna::merged_source(model->source(), {{live, 1.0f}}), dir / "merged.gguf");
+  const auto merged = load_model(dir / "merged.gguf");
+  CHECK_FALSE(merged->tied());
+  CHECK(max_difference(adapted_logits(merged, rows[0].ids, {}), expected) <= 1e-4f);
+}
+
 TEST_CASE("a whole model that was trained is written, and loaded again gives the loss it had") {
   const TempDir dir;
   const auto model = load_model(fixture("train/base"));
@@ -129,6 +157,53 @@ TEST_CASE("a whole model that was trained is written, and loaded again gives the
   puna::Trainer again(load_model(dir / "tuned.gguf"), o, rows, rows);
   while (std::isnan(again.held_out_before())) again.step(puna::Deadline::after(0), nullptr);
   CHECK(again.held_out_before() == trainer.held_out_after());
+}
+
+TEST_CASE("an adapter written here gives in PEFT the logits that it gives here, and is written so today") {
+  const TempDir dir;
+  const auto model = load_model(fixture("train/base"));
+  const auto rows = read_examples(fixture("train/rows.txt"));
+  const auto ours = open_adapter(*model, fixture("train/ours"));
+  CHECK(max_difference(adapted_logits(model, rows[0].ids, {{ours, 1.0f}}), read_floats(fixture("train/ours.logits.f32"))) <= 1e-4f);
+  puna::Trainer trainer(model, fixture_options(puna::TrainMethod::lora), rows, {});
+  for (const puna::Trained& t : trainer.trainable().tensors()) {
+    const puna::Adapter::Module* m = ours->find(t.part, t.layer);
+    REQUIRE(m);
+    const auto& from = t.kind == puna::Trained::Kind::lora_a ? m->a : m->b;
+    REQUIRE(from.size() == t.size());
+    std::copy_n(from.data(), from.size(), trainer.trainable().weights() + t.offset);
+  }
+  puna::save_peft(trainer, (dir / "again").string());
+  CHECK(read_file(dir / "again" / "adapter_model.safetensors") == read_file(fixture("train/ours/adapter_model.safetensors")));
+  std::string config = read_text(dir / "again" / "adapter_config.json"), base = model->name();
+  config.replace(config.find(base), base.size(), "base");
+  CHECK(config == read_text(fixture("train/ours/adapter_config.json")));
+}
+
+TEST_CASE("an adapter written as GGUF, from training, from PEFT's folder and from itself, is the same adapter") {
+  const TempDir dir;
+  const auto model = load_model(fixture("train/base"));
+  const auto rows = read_examples(fixture("train/rows.txt"));
+  puna::TrainOptions o = fixture_options(puna::TrainMethod::lora);
+  o.rank_stabilized = true;
+  puna::Trainer trainer(model, o, rows, {});
+  run(trainer);
+  const auto live = puna::current_adapter(trainer), peft = open_adapter(*model, fixture("train/peft"));
+  for (const auto& adapter : {live, peft}) {
+    puna::save_gguf_adapter(*adapter, (dir / "a.gguf").string());
+    const auto read = open_adapter(*model, dir / "a.gguf");
+    REQUIRE(read->modules().size() == adapter->modules().size());
+    for (const puna::Adapter::Module& m : adapter->modules()) {
+      const puna::Adapter::Module* same = read->find(m.part, m.layer);
+      REQUIRE(same);
+      CHECK(same->rank == m.rank);
+      CHECK(std::fabs(same->scale - m.scale) <= 1e-7f * m.scale);
+      CHECK(std::ranges::equal(same->a.span(), m.a.span()));
+      CHECK(std::ranges::equal(same->b.span(), m.b.span()));
+    }
+    puna::save_gguf_adapter(*read, (dir / "b.gguf").string());
+    CHECK(read_file(dir / "a.gguf") == read_file(dir / "b.gguf"));
+  }
 }
 
 TEST_CASE("a GGUF adapter gives llama.cpp's logits") {

@@ -1,5 +1,7 @@
 // Gradients and loss curves against PyTorch, transformers and PEFT (fixtures/scripts/make_train.py).
 #include "../../lib/train/adam8.hpp"
+#include "puna/tensor/nf4.hpp"
+#include "puna/train/save.hpp"
 #include "train_support.hpp"
 
 using namespace puna_test;
@@ -68,7 +70,49 @@ void check_curve(const puna::TrainOptions& o, const char* name) {
   }
 }
 
+// A model whose projections have the values that NF4 keeps of them.
+class Nf4Source final : public puna::ChangedSource {
+ public:
+  explicit Nf4Source(const fs::path& path) : ChangedSource(puna::open_weights(path.string())) {
+    for (std::uint32_t layer = 0; layer < hyperparameters().layers; ++layer)
+      for (const puna::Part part : {puna::Part::wq, puna::Part::wk, puna::Part::wv, puna::Part::wo, puna::Part::gate, puna::Part::up, puna::Part::down})
+        change(part, layer);
+  }
+
+ private:
+  void rows(puna::Part part, std::uint32_t layer, std::uint64_t row, std::uint64_t count, float* out) const override {
+    const puna::WeightInfo& w = *base_->find(part, layer);
+    REQUIRE(w.type == puna::DType::f32);
+    std::vector<float> x(w.rows * w.columns);
+    base_->copy(part, layer, 0, w.rows, reinterpret_cast<std::byte*>(x.data()));
+    std::vector<std::uint8_t> codes(puna::nf4_code_bytes(x.size())), bytes(puna::nf4_blocks(x.size()));
+    std::vector<float> absmax(bytes.size()), scales(puna::nf4_groups(x.size()));
+    puna::nf4_encode(x.data(), x.size(), codes.data(), absmax.data());
+    const float offset = puna::nf4_offset(absmax.data(), absmax.size());
+    puna::nf4_compress(absmax.data(), absmax.size(), offset, bytes.data(), scales.data());
+    puna::nf4_decode({codes.data(), bytes.data(), scales.data(), offset}, row * w.columns, count * w.columns, out);
+  }
+};
+
 }  // namespace
+
+TEST_CASE("on an NF4 base an adapter is trained as on the floats that NF4 keeps, bit for bit") {
+  const auto rows = read_examples(fixture("train/rows.txt"));
+  const puna::TrainOptions plain = fixture_options(TrainMethod::lora);
+  puna::TrainOptions nf4 = plain;
+  nf4.nf4 = true;
+  const auto trained = [&](std::shared_ptr<const puna::Model> model, const puna::TrainOptions& o) {
+    puna::Trainer trainer(std::move(model), o, rows, {});
+    run(trainer);
+    return std::vector<float>(trainer.trainable().weights(), trainer.trainable().weights() + trainer.trainable().size());
+  };
+  puna::ModelLoader loader(make_runtime(), nullptr, [] { return std::make_unique<Nf4Source>(fixture("train/base")); }, {});
+  while (!loader.step({}, nullptr)) {
+  }
+  const auto expected = trained(loader.take(), plain);
+  CHECK(trained(load_model(fixture("train/base")), nf4) == expected);
+  CHECK(trained(load_model(fixture("train/base")), plain) != expected);
+}
 
 TEST_CASE("every gradient of a small model with grouped queries is PyTorch's: full") {
   check_gradients(fixture_options(TrainMethod::full), "train/full.grads.f32");

@@ -1,4 +1,6 @@
 // Promise 5 in training: threads, slices and kills leave the same bits.
+#include <map>
+
 #include "puna/train/save.hpp"
 #include "refusal.hpp"
 #include "train_support.hpp"
@@ -88,6 +90,52 @@ TEST_CASE("a run with 8-bit moments goes on from its checkpoint to the same bits
   again.restore(state);
   run(again);
   CHECK(weights(again) == whole_run(o, 1));
+}
+
+TEST_CASE("a run that ends early ends with its best weights, whole or dropped anywhere") {
+  const TempDir dir;
+  const std::string state = (dir / "state").string();
+  const auto model = load_model(fixture("train/base"));
+  auto rows = read_examples(fixture("train/rows.txt"));
+  const puna::Examples held_out(rows.begin() + 12, rows.begin() + 16), general(rows.begin() + 16, rows.end());
+  rows.resize(4);  // learnt by heart soon
+  puna::TrainOptions o = options();
+  o.epochs = 60;
+  o.learning_rate = 2e-2;
+  o.evaluate_every = 2;
+  o.patience = 3;
+  std::map<std::uint64_t, std::vector<float>> at;
+  puna::Trainer whole(model, o, rows, held_out, general);
+  whole.on_event = [&](const puna::TrainEvent& e) {
+    if (e.kind == puna::TrainEvent::Kind::evaluation) at[e.step] = weights(whole);
+    return 0;
+  };
+  run(whole);
+  CHECK(whole.stopped_early());
+  CHECK(whole.steps_done() == whole.best_step() + 2 * 3);
+  CHECK(weights(whole) == at[whole.best_step()]);
+  CHECK(weights(whole) != at[whole.steps_done()]);
+  CHECK(whole.general_after() != whole.general_before());
+  std::size_t slices = 1;
+  {
+    puna::Trainer counted(model, o, rows, held_out, general);
+    while (!counted.step(puna::Deadline::after(0), nullptr)) ++slices;
+  }
+  for (std::size_t i = 1; i < 8; ++i) {
+    CAPTURE(i);
+    {
+      puna::Trainer dropped(model, o, rows, held_out, general);
+      for (std::size_t n = 0; n < slices * i / 8; ++n) dropped.step(puna::Deadline::after(0), nullptr);
+      dropped.save_state(state);
+    }
+    puna::Trainer again(model, o, rows, held_out, general);
+    again.restore(state);
+    run(again);
+    CHECK(weights(again) == weights(whole));
+    CHECK(again.best_step() == whole.best_step());
+    CHECK(again.held_out_after() == whole.held_out_after());
+    CHECK(again.general_after() == whole.general_after());
+  }
 }
 
 TEST_CASE("a checkpoint of another run, or a damaged one, is refused and changes nothing") {

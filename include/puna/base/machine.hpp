@@ -11,6 +11,9 @@ namespace puna {
 // Cores that this process may use: its affinity, and no more than its container's quota of time.
 std::uint32_t usable_cores() noexcept;
 
+// Bytes of memory in the machine; 0: not known.
+std::uint64_t physical_memory() noexcept;
+
 // Binds the calling thread to the index-th of those cores, counted around; a core's second hyper-thread comes after all
 // first ones. False where the system has no such call or refuses: then the thread roams as before.
 bool pin_this_thread(std::uint32_t index) noexcept;

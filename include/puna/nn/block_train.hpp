@@ -22,6 +22,7 @@ struct TrainLinear {
   Matrix w;
   float* dw = nullptr;   // [rows][columns], null: frozen
   const Lora* lora = nullptr;
+  const Nf4View* nf4 = nullptr;  // what stands in for w's values, or null
   bool trained() const { return dw || lora; }
 };
 
@@ -88,7 +89,7 @@ inline void forward_kept(const TrainCompute& s, const TrainLinear& l, const floa
   const LoraRows rows{kept.u, s.r.gu, s.r.dropped};
   if (!l.lora) return;
   if (!l.lora->m) return lora_inner(s.c, *l.lora, x, T, l.w.columns, d, rows);
-  weight_product(s.c, kept.z, x, T, l.w, false);
+  weight_product(s.c, kept.z, x, T, l.w, false, l.nf4);
   lora(s.c, *l.lora, kept.z, x, T, l.w.columns, l.w.rows, d, rows);
 }
 
@@ -100,7 +101,7 @@ inline void forward(const TrainCompute& s, const TrainLinear& l, float* y, const
     forward_kept(s, l, x, T, kept, d);
     return dora_rows(s.c, *l.lora, y, kept.z, T, l.w.rows, add);
   }
-  weight_product(s.c, y, x, T, l.w, add);
+  weight_product(s.c, y, x, T, l.w, add, l.nf4);
   if (l.lora) lora(s.c, *l.lora, y, x, T, l.w.columns, l.w.rows, d, {kept.u, s.r.gu, s.r.dropped});
 }
 
@@ -111,7 +112,7 @@ inline void backward(const TrainCompute& s, const TrainLinear& l, float* dx, con
     dora_back(s.c, *l.lora, kept.z, g, T, l.w.rows);
     g = kept.z;
   }
-  if (dx) weight_product_back(s.c, dx, g, T, l.w, add);
+  if (dx) weight_product_back(s.c, dx, g, T, l.w, add, l.nf4);
   if (l.dw) outer_product(s.c, l.dw, g, l.w.rows, x, l.w.columns, T);
   Dropout d = s.in.dropout;
   d.first = first_row;

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "puna/nn/compute.hpp"
+#include "puna/tensor/nf4.hpp"
 #include "puna/tensor/pack.hpp"
 
 namespace puna {
@@ -44,13 +45,18 @@ inline void product(const Compute& c, const FloatProduct& p) {
 }
 
 // Rows [row, row + rows) and columns [column, column + columns) of a stored matrix as floats, and how far apart they lie.
-// f32 stays where it is.
+// f32 stays where it is. nf4: the values instead of the matrix's own, or null.
 struct FloatPart {
   const float* data;
   std::size_t stride;
 };
 inline FloatPart float_part(const Matrix& w, std::uint32_t row, std::uint32_t rows, std::uint32_t column, std::uint32_t columns,
-                            float* to) {
+                            float* to, const Nf4View* nf4) {
+  if (nf4) {
+    for (std::uint32_t r = 0; r < rows; ++r)
+      nf4_decode(*nf4, static_cast<std::size_t>(row + r) * w.columns + column, columns, to + static_cast<std::size_t>(r) * columns);
+    return {to, columns};
+  }
   if (w.type == DType::f32 && reinterpret_cast<std::uintptr_t>(w.data) % alignof(float) == 0 && w.stride % sizeof(float) == 0)
     return {reinterpret_cast<const float*>(w.row(row)) + column, w.stride / sizeof(float)};
   for (std::uint32_t r = 0; r < rows; ++r) decode_matrix_part(w, row + r, column, columns, to + static_cast<std::size_t>(r) * columns);
@@ -58,7 +64,7 @@ inline FloatPart float_part(const Matrix& w, std::uint32_t row, std::uint32_t ro
 }
 
 // y [T][rows] (=|+=) x W^T, W of any stored type: a tile of it is decoded at a time, never the whole.
-inline void weight_product(const Compute& c, float* y, const float* x, std::uint32_t T, const Matrix& w, bool add) {
+inline void weight_product(const Compute& c, float* y, const float* x, std::uint32_t T, const Matrix& w, bool add, const Nf4View* nf4 = nullptr) {
   constexpr std::uint32_t tokens = 4 * gemm_rows;
   const std::uint32_t token_tiles = (T + tokens - 1) / tokens;
   const std::uint32_t rows = product_cut(w.rows, product_columns, token_tiles, c.pass.width());
@@ -70,7 +76,7 @@ inline void weight_product(const Compute& c, float* y, const float* x, std::uint
            auto* decoded = reinterpret_cast<float*>(scratch + gemm_scratch);
            for (std::uint32_t k = 0; k < w.columns; k += gemm_depth) {
              const std::uint32_t depth = std::min(gemm_depth, w.columns - k);
-             const FloatPart part = float_part(w, r, count, k, depth, decoded);
+             const FloatPart part = float_part(w, r, count, k, depth, decoded, nf4);
              c.kernels.gemm({std::min(tokens, T - t), count, depth, x + static_cast<std::size_t>(t) * w.columns + k, w.columns, 1,
                              part.data, 1, part.stride, y + static_cast<std::size_t>(t) * w.rows + r, w.rows, 1.0f, add || k > 0,
                              scratch});
@@ -79,7 +85,7 @@ inline void weight_product(const Compute& c, float* y, const float* x, std::uint
 }
 
 // dx [T][columns] (=|+=) g W.
-inline void weight_product_back(const Compute& c, float* dx, const float* g, std::uint32_t T, const Matrix& w, bool add) {
+inline void weight_product_back(const Compute& c, float* dx, const float* g, std::uint32_t T, const Matrix& w, bool add, const Nf4View* nf4 = nullptr) {
   constexpr std::uint32_t tokens = 4 * gemm_rows;
   const std::uint32_t token_tiles = (T + tokens - 1) / tokens;
   const std::uint32_t columns = info(w.type).block > 1 ? product_columns  // whole blocks
@@ -92,7 +98,7 @@ inline void weight_product_back(const Compute& c, float* dx, const float* g, std
            auto* decoded = reinterpret_cast<float*>(scratch + gemm_scratch);
            for (std::uint32_t k = 0; k < w.rows; k += gemm_depth) {
              const std::uint32_t depth = std::min(gemm_depth, w.rows - k);
-             const FloatPart part = float_part(w, k, depth, j, count, decoded);
+             const FloatPart part = float_part(w, k, depth, j, count, decoded, nf4);
              c.kernels.gemm({std::min(tokens, T - t), count, depth, g + static_cast<std::size_t>(t) * w.rows + k, w.rows, 1, part.data,
                              part.stride, 1, dx + static_cast<std::size_t>(t) * w.columns + j, w.columns, 1.0f, add || k > 0, scratch});
            }

@@ -31,6 +31,7 @@ struct TrainOptions {
   bool rank_stabilized = false;  // s = alpha / sqrt(r)
   bool dora = false;             // a magnitude for each row (nn/dora.hpp)
   std::uint32_t targets = target_projections;
+  bool nf4 = false;    // LoRA: on the projections as NF4 with double quantisation, made from the model's when the run is made
   bool fresh = false;  // full: from random weights, not from the model's
 
   TrainObjective objective = TrainObjective::automatic;
@@ -53,6 +54,7 @@ struct TrainOptions {
   bool pack = true;              // several texts in a row, blind to each other
   bool shuffle = true;
   std::uint32_t evaluate_every = 0;  // steps; 0: before and after
+  std::uint32_t patience = 0;  // measurements without a better held-out loss that end the run, with the best weights; 0: never
   std::uint32_t threads = 0;
   std::uint64_t seed = 0;
 

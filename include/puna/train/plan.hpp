@@ -24,6 +24,10 @@ TrainForecast forecast_training(const Config& config, const WeightPlan& weights,
 // a step, then shorter rows, then a smaller rank, then an adapter instead of the whole model. False where none fits.
 bool fit_training(const Config& config, const WeightPlan& weights, std::uint64_t save_bytes, std::uint64_t budget, TrainOptions& options);
 
+// Throws Error(memory), with the numbers and settings that would do, where a run of the model does not fit: into the runtime's limit, or
+// into the machine. options: settled.
+void require_memory(const Model& model, const TrainOptions& options, std::uint64_t save_bytes);
+
 // Seconds of a pass over `tokens` tokens in full rows, and of an update, by training one and two layers of the model's shape for a moment
 // on the runtime's threads. Both 0 where that needs more than the memory that is left.
 struct TrainPace {

@@ -15,6 +15,9 @@ namespace puna {
 // not there. Error(state) for a run that trains the whole model.
 void save_peft(const Trainer& trainer, const std::string& folder);
 
+// An adapter as a GGUF that llama.cpp reads; Error(unsupported) for what that form does not have.
+void save_gguf_adapter(const Adapter& adapter, const std::string& path);
+
 // The adapter as it is now, for a session beside the training.
 std::shared_ptr<const Adapter> current_adapter(const Trainer& trainer);
 
@@ -35,6 +38,7 @@ class ChangedSource : public WeightSource {
 
  protected:
   void change(Part part, std::uint32_t layer);
+  void untie();
   virtual void rows(Part part, std::uint32_t layer, std::uint64_t row, std::uint64_t count, float* out) const = 0;
   std::shared_ptr<const WeightSource> base_;
 
@@ -44,7 +48,7 @@ class ChangedSource : public WeightSource {
 
 // The weights of a full run; the trainer outlives it.
 std::shared_ptr<const WeightSource> trained_source(const Trainer& trainer);
-// W + scale (alpha / r) B A, in f32, for every adapter. Error(unsupported) for one on a head that is tied to the embedding.
+// W + scale (alpha / r) B A, in f32, for every adapter. A head that is tied to the embedding becomes a matrix of its own where it is adapted.
 std::shared_ptr<const WeightSource> merged_source(std::shared_ptr<const WeightSource> base, std::vector<AdapterUse> uses);
 
 }  // namespace puna

@@ -8,6 +8,7 @@
 
 #include "puna/infer/model.hpp"
 #include "puna/nn/block_train.hpp"
+#include "puna/train/nf4_base.hpp"
 #include "puna/train/options.hpp"
 
 namespace puna {
@@ -25,7 +26,8 @@ struct Trained {
 
 // What a run would take for its four slabs.
 struct TrainState {
-  std::uint64_t bytes = 0, parameters = 0, checkpoint_bytes = 0;
+  std::uint64_t bytes = 0, parameters = 0, checkpoint_bytes = 0, slab = 0;
+  std::uint64_t norms = 0;  // bytes beside the slabs
 };
 TrainState train_state(const Config& config, bool tied, const TrainOptions& options);
 
@@ -70,6 +72,7 @@ class Trainable {
   Buffer<float> tops_;
   std::vector<Lora> loras_;
   std::vector<Buffer<float>> norms_;  // of DoRA's rows
+  std::unique_ptr<Nf4Base> nf4_;
   TrainParams params_, base_;
 };
 

@@ -15,7 +15,7 @@ namespace puna {
 
 // What a step, or a measurement, came to.
 struct TrainEvent {
-  enum class Kind : std::int32_t { step = 0, evaluation = 1 };
+  enum class Kind : std::int32_t { step = 0, evaluation = 1, general = 2 };
   Kind kind = Kind::step;
   std::uint64_t step = 0, steps = 0;  // steps taken, and of the run
   double epoch = 0;
@@ -25,6 +25,7 @@ struct TrainEvent {
   double tokens_per_second = 0, seconds_left = 0;
   // Of preferences, else NaN: how often the chosen answer gained more, and beta times by how much, on average.
   double accuracy = std::numeric_limits<double>::quiet_NaN(), margin = accuracy;
+  std::uint64_t memory = 0;  // of the runtime, now
 };
 
 // The options with their defaults, for a runtime of `width` threads. Error(argument) names the option.
@@ -32,8 +33,9 @@ TrainOptions settled(TrainOptions options, const Config& config, std::uint32_t w
 
 class Trainer {
  public:
-  // Takes all memory. Error(argument) names the option or the row.
-  Trainer(std::shared_ptr<const Model> model, const TrainOptions& options, TrainData rows, TrainData held_out);
+  // Takes all memory. Error(argument) names the option or the row. general: rows of another kind, measured at the start and the end:
+  // what is forgotten.
+  Trainer(std::shared_ptr<const Model> model, const TrainOptions& options, TrainData rows, TrainData held_out, Examples general = {});
 
   const Model& model() const { return *model_; }
   const std::shared_ptr<const Model>& model_ref() const { return model_; }
@@ -61,6 +63,11 @@ class Trainer {
   double update_seconds() const { return update_seconds_; }
   double held_out_before() const { return before_; }
   double held_out_after() const { return after_; }
+  double general_before() const { return general_before_; }
+  double general_after() const { return general_after_; }
+  // With patience: the step whose weights the run ends with, and whether it ended before its time.
+  std::uint64_t best_step() const { return options_.patience ? best_step_ : step_; }
+  bool stopped_early() const { return phase_ == Phase::finished && step_ < steps_; }
 
   // Checkpoints: the state after the last whole step, whole under its name or not there.
   void save_state(const std::string& path);
@@ -70,22 +77,28 @@ class Trainer {
   void keep_state(std::string path, std::uint32_t every) { state_path_ = std::move(path), state_every_ = every; }
 
  private:
-  enum class Phase : std::int32_t { before, train, between, after, finished };
+  enum class Phase : std::int32_t { before, train, between, after, finished, general_before, general_after };
 
   bool run_pass(const Deadline& deadline, const CancelToken* cancel, bool learn);
   void count_pass();
-  bool measure(const Deadline& deadline, const CancelToken* cancel, double& loss);
+  bool measure(const Deadline& deadline, const CancelToken* cancel, const Batches& rows, double& loss);
+  bool measure_phase(const Deadline& deadline, const CancelToken* cancel);
+  void end_measure(double loss);
+  bool judge(double loss);
+  void take_best();
+  // General rows are texts, whatever is trained on.
+  bool pairs() const { return options_.preference() && phase_ != Phase::general_before && phase_ != Phase::general_after; }
   bool train_some(const Deadline& deadline, const CancelToken* cancel);
   bool update(const Deadline& deadline, const CancelToken* cancel);
   void end_step(bool told = true);
   void tell(TrainEvent event);
-  void take_preferences(TrainEvent& event, std::uint64_t pairs);
+  void take_preferences(TrainEvent& event, std::uint64_t count);
   void make_digest();
   double norm() const;
 
   std::shared_ptr<const Model> model_;
   TrainOptions options_;
-  Batches rows_, held_out_;
+  Batches rows_, held_out_, general_;
   Trainable trainable_;
   RopeTable rope_;
   Buffer<std::byte> slab_;
@@ -107,7 +120,11 @@ class Trainer {
   double margins_ = 0, right_ = 0;
   std::uint64_t measured_ = 0;
   std::vector<double> losses_;
-  double before_, after_;
+  double before_, after_, general_before_, general_after_;
+  Buffer<float> best_;  // with patience: the weights of the best measurement
+  double best_loss_ = 0;
+  std::uint64_t best_step_ = 0;
+  std::uint32_t worse_ = 0;  // measurements since
   std::uint64_t done_ = 0, total_ = 0;
   double update_seconds_ = 0;
   double seconds_ = 0;        // spent in steps of this run

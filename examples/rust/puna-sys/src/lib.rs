@@ -49,7 +49,7 @@ macro_rules! handles {
         pub struct $name { _opaque: [u8; 0], _not_send: std::marker::PhantomData<*mut u8> }
     )* };
 }
-handles!(puna_runtime, puna_cancel, puna_job, puna_model, puna_tokenizer, puna_sampler, puna_session);
+handles!(puna_runtime, puna_cancel, puna_job, puna_model, puna_tokenizer, puna_sampler, puna_session, puna_trainer, puna_adapter);
 
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -185,6 +185,67 @@ pub struct puna_generate_result {
     pub decode_ms: f64,
 }
 
+pub const PUNA_TRAIN_LORA: i32 = 0;
+pub const PUNA_TRAIN_FULL: i32 = 1;
+
+pub type puna_train_fn = Option<unsafe extern "C" fn(user: *mut c_void, event: *const c_void) -> i32>;
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct puna_train_options {
+    pub struct_size: u32,
+    pub method: i32,
+    pub targets: u32,
+    pub rank: u32,
+    pub alpha: f64,
+    pub dropout: f64,
+    pub learning_rate: f64,
+    pub final_rate: f64,
+    pub weight_decay: f64,
+    pub beta1: f64,
+    pub beta2: f64,
+    pub epsilon: f64,
+    pub clip: f64,
+    pub schedule: i32,
+    pub warmup: u32,
+    pub epochs: u32,
+    pub steps: u32,
+    pub batch: u32,
+    pub accumulate: u32,
+    pub length: u32,
+    pub evaluate_every: u32,
+    pub seed: u64,
+    pub flags: u32,
+    pub threads: i32,
+    pub checkpoint: *const c_char,
+    pub checkpoint_every: u32,
+    pub objective: i32,
+    pub event: puna_train_fn,
+    pub event_user: *mut c_void,
+    pub beta: f64,
+    pub held_out_permille: u32,
+    pub patience: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct puna_train_info {
+    pub struct_size: u32,
+    pub finished: i32,
+    pub steps: u64,
+    pub steps_done: u64,
+    pub rows: u64,
+    pub tokens: u64,
+    pub learnt: u64,
+    pub parameters: u64,
+    pub loss: f64,
+    pub held_out_before: f64,
+    pub held_out_after: f64,
+    pub general_before: f64,
+    pub general_after: f64,
+    pub best_step: u64,
+}
+
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct puna_encode_options {
@@ -242,4 +303,19 @@ extern "C" {
     pub fn puna_sampler_add_temperature(sampler: *mut puna_sampler, temperature: f64, error: *mut puna_error) -> i32;
     pub fn puna_sampler_add_top_k(sampler: *mut puna_sampler, k: u32, error: *mut puna_error) -> i32;
     pub fn puna_sampler_add_top_p(sampler: *mut puna_sampler, p: f64, error: *mut puna_error) -> i32;
+
+    pub fn puna_train_options_init(options: *mut puna_train_options, size: usize);
+    pub fn puna_trainer_create(out: *mut *mut puna_trainer, model: *const puna_model, options: *const puna_train_options,
+        error: *mut puna_error) -> i32;
+    pub fn puna_trainer_destroy(trainer: *mut puna_trainer);
+    pub fn puna_trainer_add_file(trainer: *mut puna_trainer, held_out: i32, path: *const c_char, chat: *const c_char,
+        error: *mut puna_error) -> i32;
+    pub fn puna_trainer_get_info(trainer: *mut puna_trainer, out: *mut puna_train_info, size: usize, error: *mut puna_error) -> i32;
+    pub fn puna_trainer_run(trainer: *mut puna_trainer, cancel: *mut puna_cancel, error: *mut puna_error) -> i32;
+    pub fn puna_trainer_save(trainer: *mut puna_trainer, path: *const c_char, kind: *const c_char, error: *mut puna_error) -> i32;
+
+    pub fn puna_adapter_open(out: *mut *mut puna_adapter, model: *const puna_model, path: *const c_char, error: *mut puna_error) -> i32;
+    pub fn puna_adapter_destroy(adapter: *mut puna_adapter);
+    pub fn puna_session_set_adapters(session: *mut puna_session, adapters: *const *const puna_adapter, scales: *const f32,
+        count: usize, error: *mut puna_error) -> i32;
 }

@@ -12,6 +12,7 @@
 
 mod error;
 mod generate;
+mod train;
 
 use std::{ffi::CString, mem::size_of, path::Path, ptr};
 
@@ -19,8 +20,14 @@ use puna_sys as sys;
 
 pub use error::{Error, Result};
 pub use generate::{Generation, Options, Stop, Summary};
+pub use train::{Adapter, TrainOptions, Trainer};
 
 use error::call;
+
+fn c_path(path: impl AsRef<Path>) -> Result<CString> {
+    let path = path.as_ref().to_str().ok_or_else(|| Error::argument("the path is not UTF-8"))?;
+    CString::new(path).map_err(|_| Error::argument("the path has a NUL in it"))
+}
 
 /// Weights, vocabulary and metadata of one model.
 pub struct Model {
@@ -37,8 +44,7 @@ pub type ModelInfo = sys::puna_model_info;
 impl Model {
     /// Opens a GGUF file, a Hugging Face folder, a Meta folder or checkpoint, or a llama2.c file.
     pub fn open(path: impl AsRef<Path>) -> Result<Model> {
-        let path = path.as_ref().to_str().ok_or_else(|| Error::argument("the path is not UTF-8"))?;
-        let path = CString::new(path).map_err(|_| Error::argument("the path has a NUL in it"))?;
+        let path = c_path(path)?;
         let mut raw = ptr::null_mut();
         call(|e| unsafe { sys::puna_model_open(&mut raw, ptr::null_mut(), path.as_ptr(), ptr::null(), e) })?;
         Ok(Model { raw })
@@ -131,6 +137,13 @@ impl Session {
 
     pub fn is_empty(&self) -> Result<bool> {
         Ok(self.len()? == 0)
+    }
+
+    /// Sets what later tokens add to the model, each with its scale; nothing: the model alone.
+    pub fn set_adapters(&mut self, uses: &[(&Adapter, f32)]) -> Result<()> {
+        let handles: Vec<_> = uses.iter().map(|(a, _)| a.raw as *const _).collect();
+        let scales: Vec<f32> = uses.iter().map(|(_, s)| *s).collect();
+        call(|e| unsafe { sys::puna_session_set_adapters(self.raw, handles.as_ptr(), scales.as_ptr(), uses.len(), e) })
     }
 
     /// Forgets everything after the first `length` tokens.
