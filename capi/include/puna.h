@@ -862,6 +862,7 @@ typedef struct puna_train_options {
   double weight_decay;       /* default 0.01; never of norms */
   double beta1, beta2, epsilon; /* AdamW; default 0.9, 0.999, 1e-8 */
   double clip;               /* norm of the gradient; default 1, 0: none */
+  double beta;               /* DPO: how closely the reference is kept; default 0.1 */
   int32_t schedule;          /* default PUNA_SCHEDULE_COSINE */
   uint32_t warmup;           /* steps */
   uint32_t epochs;           /* default 1 */
@@ -873,15 +874,15 @@ typedef struct puna_train_options {
   uint64_t seed;
   uint32_t flags;            /* PUNA_TRAIN_NO_... */
   int32_t threads;           /* 0: the runtime's */
+  uint32_t held_out_permille; /* so many of 1000 rows, the last ones, are only measured; default 0 */
+  uint32_t patience;         /* measurements without a better held-out loss that end the run; its weights are then, and at the end, the
+                                best measured. 0: the run goes to its end, its weights are the last */
   const char* checkpoint;    /* a file that is replaced as a whole every so many steps; NULL: none */
   uint32_t checkpoint_every; /* steps; 0: at the end alone */
   int32_t objective;         /* PUNA_OBJECTIVE_... */
   puna_train_fn event;       /* after every step */
   void* event_user;
-  double beta;               /* DPO: how closely the reference is kept; default 0.1 */
-  uint32_t held_out_permille; /* so many of 1000 rows, the last ones, are only measured; default 0 */
-  uint32_t patience;         /* measurements without a better held-out loss that end the run; its weights are then, and at the end, the
-                                best measured. 0: the run goes to its end, its weights are the last */
+  const void* reserved;      /* NULL */
 } puna_train_options;
 #define PUNA_TRAIN_NO_PACKING ((uint32_t)1)      /* one text a row; else texts share rows, blind to each other */
 #define PUNA_TRAIN_NO_SHUFFLE ((uint32_t)2)

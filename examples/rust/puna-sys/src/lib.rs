@@ -206,6 +206,7 @@ pub struct puna_train_options {
     pub beta2: f64,
     pub epsilon: f64,
     pub clip: f64,
+    pub beta: f64,
     pub schedule: i32,
     pub warmup: u32,
     pub epochs: u32,
@@ -217,14 +218,14 @@ pub struct puna_train_options {
     pub seed: u64,
     pub flags: u32,
     pub threads: i32,
+    pub held_out_permille: u32,
+    pub patience: u32,
     pub checkpoint: *const c_char,
     pub checkpoint_every: u32,
     pub objective: i32,
     pub event: puna_train_fn,
     pub event_user: *mut c_void,
-    pub beta: f64,
-    pub held_out_permille: u32,
-    pub patience: u32,
+    pub reserved: *const c_void,
 }
 
 #[repr(C)]
