@@ -18,14 +18,16 @@ void decode_floats(const std::byte* src, float* dst, std::size_t n) {
   }
 }
 
-// to_float(Half) without a branch, for compilers to vectorise (SSE2 compares signed numbers only); no subnormal float on the
-// way, whatever the host's mode.
+// to_float(Half) without a branch, for compilers to vectorise: masks, since a choice between floats may become a jump, and
+// signed numbers, which are all that SSE2 compares. No subnormal float on the way, whatever the host's mode.
 std::uint32_t float_bits(std::int32_t half) {
   const std::int32_t shifted = (half & 0x7fff) << 13;
-  const std::int32_t normal = shifted + (shifted > 0x0f7fffff ? 0x70000000 : 0x38000000);
+  const std::int32_t no_number = -static_cast<std::int32_t>(shifted > 0x0f7fffff);
+  const std::int32_t subnormal = -static_cast<std::int32_t>(shifted < 0x00800000);
+  const std::int32_t normal = shifted + 0x38000000 + (no_number & 0x38000000);
   const auto small = std::bit_cast<std::int32_t>(static_cast<float>(half & 0x3ff) * 0x1p-24f);
-  const std::int32_t magnitude = shifted < 0x00800000 ? small : normal;
-  return static_cast<std::uint32_t>(magnitude) | static_cast<std::uint32_t>(half & 0x8000) << 16;
+  const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000) << 16;
+  return static_cast<std::uint32_t>((small & subnormal) | (normal & ~subnormal)) | sign;
 }
 
 void decode_halves(const std::byte* src, float* dst, std::size_t n) {
