@@ -66,7 +66,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     else write(folder.path / "adapter_config.json", usual_config, sizeof usual_config - 1);
   }
   try {
-    puna::Runtime runtime({});
+    puna::Runtime runtime;
     const auto adapter = puna::Adapter::open((how == 0 ? gguf : folder.path).string(), shape, runtime.memory);
     if (adapter->modules().empty()) std::abort();
     for (const auto& m : adapter->modules()) {
