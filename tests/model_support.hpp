@@ -44,13 +44,7 @@ inline std::vector<float> read_floats(const fs::path& path) {
 }
 
 // Teacher-forced logits [T][V], `chunk` tokens a pass.
-inline std::vector<float> run_logits(const std::shared_ptr<const puna::Model>& model, const std::vector<std::int32_t>& ids,
-                                     std::uint32_t chunk = 512, puna::DType cache = puna::DType::f32, std::uint32_t context = 0) {
-  puna::SessionOptions options;
-  options.context = context ? context : std::max<std::uint32_t>(model->config().context, static_cast<std::uint32_t>(ids.size()));
-  options.batch = options.max_logits = chunk;
-  options.cache_type = cache;
-  puna::Session session(model, options);
+inline std::vector<float> run_logits(puna::Session& session, const std::vector<std::int32_t>& ids, std::uint32_t chunk) {
   std::vector<float> out;
   for (std::size_t at = 0; at < ids.size(); at += chunk) {
     puna::FeedInput feed;
@@ -65,6 +59,16 @@ inline std::vector<float> run_logits(const std::shared_ptr<const puna::Model>& m
     }
   }
   return out;
+}
+
+inline std::vector<float> run_logits(const std::shared_ptr<const puna::Model>& model, const std::vector<std::int32_t>& ids,
+                                     std::uint32_t chunk = 512, puna::DType cache = puna::DType::f32, std::uint32_t context = 0) {
+  puna::SessionOptions options;
+  options.context = context ? context : std::max<std::uint32_t>(model->config().context, static_cast<std::uint32_t>(ids.size()));
+  options.batch = options.max_logits = chunk;
+  options.cache_type = cache;
+  puna::Session session(model, options);
+  return run_logits(session, ids, chunk);
 }
 
 inline float max_difference(const std::vector<float>& a, const std::vector<float>& b) {

@@ -19,20 +19,7 @@ std::vector<float> adapted_logits(const std::shared_ptr<const puna::Model>& mode
   options.cache_type = puna::DType::f32;
   puna::Session session(model, options);
   session.set_adapters(std::move(uses));
-  std::vector<float> out;
-  for (std::size_t at = 0; at < ids.size(); at += chunk) {
-    puna::FeedInput feed;
-    feed.ids = std::span(ids).subspan(at, std::min<std::size_t>(chunk, ids.size() - at));
-    feed.count = static_cast<std::uint32_t>(feed.ids.size());
-    const std::vector<std::uint8_t> want(feed.count, 1);
-    feed.want_logits = want;
-    session.feed(feed);
-    for (std::uint32_t i = 0; i < feed.count; ++i) {
-      const auto row = session.logits(i);
-      out.insert(out.end(), row.begin(), row.end());
-    }
-  }
-  return out;
+  return run_logits(session, ids, chunk);
 }
 
 std::shared_ptr<const puna::Adapter> open_adapter(const puna::Model& model, const fs::path& path) {
